@@ -1,0 +1,31 @@
+"""gpumask: soft masks for cryo-EM maps, exact and fast."""
+
+import importlib
+
+__version__ = "0.1.0"
+
+_HOME = {
+    "Volume": "volume",
+    "Header": "volume",
+    "MaskRecipe": "recipe",
+    "read": "io",
+    "write": "io",
+    "create_mask": "pipeline",
+    "GpumaskError": "errors",
+    "GpumaskWarning": "errors",
+}
+_MODULES = ("errors", "filters", "io", "mask", "recipe", "regions", "simulation", "units")
+
+__all__ = [*_HOME, *_MODULES]
+
+
+def __getattr__(name):
+    if name in _HOME:
+        return getattr(importlib.import_module(f"gpumask.{_HOME[name]}"), name)
+    if name in _MODULES:
+        return importlib.import_module(f"gpumask.{name}")
+    raise AttributeError(f"module 'gpumask' has no attribute {name!r}")
+
+
+def __dir__():
+    return sorted([*globals(), *__all__])

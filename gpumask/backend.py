@@ -1,0 +1,142 @@
+"""Which device, which body: the array decides; `choose` decides where a volume is placed."""
+
+import os
+import sys
+from pathlib import Path
+
+from gpumask.errors import DeviceNotFound, UsageError
+
+VARIABLE = "GPUMASK_DEVICE"
+
+
+def is_cupy(array):
+    """True for a CuPy array; never imports CuPy."""
+    cupy = sys.modules.get("cupy")
+    return cupy is not None and isinstance(array, cupy.ndarray)
+
+
+def of(array):
+    """The package with the bodies for `array`: ``_gpu`` for a CuPy array, else ``_cpu``."""
+    if is_cupy(array):
+        from gpumask import _gpu
+
+        return _gpu
+    from gpumask import _cpu
+
+    return _cpu
+
+
+def xp(array):
+    """cupy for a CuPy array, else numpy."""
+    if is_cupy(array):
+        return sys.modules["cupy"]
+    import numpy
+
+    return numpy
+
+
+def ndimage(array):
+    """``cupyx.scipy.ndimage`` for a CuPy array, else ``scipy.ndimage``."""
+    if is_cupy(array):
+        import cupyx.scipy.ndimage
+
+        return cupyx.scipy.ndimage
+    import scipy.ndimage
+
+    return scipy.ndimage
+
+
+def to_numpy(array):
+    """`array` in host memory."""
+    return array.get() if is_cupy(array) else array
+
+
+def choose(device=None):
+    """Decide where volumes are placed.
+
+    Parameters
+    ----------
+    device : str, optional
+        ``auto``, ``cpu``, ``cuda`` or ``cuda:N``. Without it the variable GPUMASK_DEVICE counts, else ``auto``.
+
+    Returns
+    -------
+    device : str
+        ``cpu`` or ``cuda:N``.
+    reason : str
+        Why, in a few words.
+
+    Raises
+    ------
+    UsageError
+        None of the words above.
+    DeviceNotFound
+        A CUDA device was demanded and cannot be used; ``auto`` falls back to the CPU, a demand never does.
+    """
+    source = "asked for"
+    if device is None:
+        device = os.environ.get(VARIABLE) or "auto"
+        source = f"from {VARIABLE}" if os.environ.get(VARIABLE) else "asked for"
+    kind, _, index = device.partition(":")
+    if kind not in ("auto", "cpu", "cuda") or (index and (kind != "cuda" or not index.isdigit())):
+        raise UsageError(f"device must be auto, cpu, cuda or cuda:N, got {device!r}")
+    if kind == "cpu":
+        return "cpu", source
+    from gpumask import cuda
+
+    try:
+        found = cuda.device(int(index or 0))
+    except DeviceNotFound as error:
+        if kind == "cuda":
+            raise
+        return "cpu", str(error)
+    return f"cuda:{int(index or 0)}", f"{source}: {found}" if kind == "cuda" else found
+
+
+def place(volume, device):
+    """The same Volume with its data on `device` (``cpu`` or ``cuda:N``)."""
+    if device == "cpu":
+        return volume.with_data(to_numpy(volume.data))
+    import cupy
+
+    with cupy.cuda.Device(int(device.partition(":")[2] or 0)):
+        return volume.with_data(cupy.asarray(volume.data))
+
+
+def available_memory():
+    """Bytes of host memory that can be used now, or None where the system does not say."""
+    try:
+        for line in Path("/proc/meminfo").read_text().splitlines():
+            if line.startswith("MemAvailable:"):
+                return int(line.split()[1]) * 1024
+    except OSError:
+        pass
+    try:
+        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    except (AttributeError, ValueError, OSError):
+        return None
+
+
+def facts():
+    """What this machine has: CPU threads, memory, versions, and what was found of a GPU; a dict for ``doctor``."""
+    import platform
+    from importlib import metadata
+
+    from gpumask._cpu import threads
+
+    versions = {}
+    for package in ("numpy", "scipy", "mrcfile", "numba", "matplotlib", "cupy-cuda12x", "cupy-cuda13x"):
+        try:
+            versions[package] = metadata.version(package)
+        except metadata.PackageNotFoundError:
+            versions[package] = None
+    device, reason = choose("auto")
+    return {
+        "system": platform.platform(),
+        "python": platform.python_version(),
+        "cpu_threads": threads.count(),
+        "memory_available_bytes": available_memory(),
+        "packages": versions,
+        "device": device,
+        "device_reason": reason,
+    }

@@ -1,0 +1,57 @@
+"""The command line: parse → job → print. Nothing third-party is imported before a verb runs."""
+
+import argparse
+import sys
+
+from gpumask.cli import bench, create, demo, doctor, inspect
+
+VERBS = (create, inspect, demo, doctor, bench)
+INTERRUPTED = 130
+
+
+def main(argv=None):
+    """Run ``gpumask ARGV`` and return the exit code: 0 done, 2 usage, 3 input refused, 4 the demanded device is not
+    there, 5 could not write or out of memory, 130 interrupted."""
+    from gpumask.errors import GpumaskError
+
+    try:
+        arguments = _parser().parse_args(argv)
+    except SystemExit as stop:  # argparse has printed what was wrong, or the help
+        return stop.code or 0
+    try:
+        return arguments.run(arguments) or 0
+    except GpumaskError as error:
+        print(f"gpumask: {error}", file=sys.stderr)
+        return error.exit_code
+    except MemoryError as error:
+        print(f"gpumask: out of memory: {error}; use a smaller box or a larger machine", file=sys.stderr)
+        return 5
+    except BrokenPipeError:  # the reader of our output has gone, as in `gpumask inspect map.mrc | head -1`
+        sys.stderr.close()
+        return 0
+    except KeyboardInterrupt:
+        print("gpumask: interrupted", file=sys.stderr)
+        return INTERRUPTED
+
+
+def _parser():
+    parser = argparse.ArgumentParser(
+        prog="gpumask",
+        description="Soft masks for cryo-EM maps, exact and fast.",
+        epilog="Lengths are 5px, 7A (or 7Å), or a bare number of pixels; resolutions and Gaussian widths are in Å. "
+        "Exit codes: 0 done, 2 usage, 3 input refused, 4 device not there, 5 could not write or out of memory, "
+        "130 interrupted.",
+    )
+    parser.add_argument("--version", action=_Version, nargs=0, help="print the version and exit")
+    verbs = parser.add_subparsers(title="verbs", metavar="VERB", required=True)
+    for verb in VERBS:
+        verb.add(verbs)
+    return parser
+
+
+class _Version(argparse.Action):
+    def __call__(self, parser, *_):
+        from gpumask import __version__
+
+        print(f"gpumask {__version__}")
+        parser.exit()

@@ -1,0 +1,156 @@
+"""gpumask create MAP -o MASK"""
+
+from gpumask.cli import terminal
+
+
+def add(verbs):
+    parser = verbs.add_parser(
+        "create",
+        help="make a soft mask from a map",
+        description="Filter, threshold, clean up, dilate or erode, add a soft edge, invert: in this order, each step "
+        "optional but the threshold. MASK.json beside the mask says how it was made.",
+        epilog="Example: gpumask create head_base.mrc --like map.mrc -o head_mask.mrc --threshold 0.05 --dilate 5px "
+        "--soft-edge 17px",
+    )
+    parser.set_defaults(run=run)
+    parser.add_argument("map", metavar="MAP", help="map to start from (MRC/CCP4, .gz and .bz2 too)")
+    parser.add_argument("-o", "--output", metavar="MASK", required=True, help="mask to write (.mrc)")
+    group = parser.add_argument_group("filter before the threshold (one at the most)")
+    group.add_argument("--lowpass", metavar="RES", help="raised cosine over 2 shells, as RELION: 15A")
+    group.add_argument("--butterworth", metavar="RES[:ORDER]", help="Butterworth, order 8 unless given: 15A:8")
+    group.add_argument("--rect", metavar="RES", help="rectangular: 15A (it rings)")
+    group.add_argument("--gaussian", metavar="SD", help="Gaussian of this standard deviation, as ChimeraX sDev: 2A")
+    group = parser.add_argument_group("base")
+    group.add_argument("--threshold", metavar="T", help="0.05, 0.2max (of the maximum) or 3sigma (mean + 3 s.d.)")
+    group.add_argument("--absolute-value", action="store_true", default=None, help="threshold |map|")
+    group.add_argument("--largest", metavar="N", type=int, help="keep the N largest components")
+    group.add_argument("--dust", metavar="VOLUME", type=float, help="drop components below this many Å³")
+    group.add_argument("--fill-holes", action="store_true", default=None, help="fill enclosed background")
+    group = parser.add_argument_group("mask")
+    group.add_argument("--dilate", metavar="R", help="grow by a length: 5px or 7A; --dilate=-2px erodes")
+    group.add_argument("--erode", metavar="R", help="shrink by a length: 2px")
+    group.add_argument("--soft-edge", metavar="W", help="width of the soft edge (default 12px, or 5 x resolution)")
+    group.add_argument("--near", metavar="D", help="1 up to this distance (with --far; CryoSPARC's dynamic masks)")
+    group.add_argument("--far", metavar="D", help="0 from this distance on")
+    group.add_argument(
+        "--edge",
+        metavar="PROFILE",
+        help="cosine (default), convolved, gaussian, quarter-cosine, linear, slepian[:NW]",
+    )
+    group.add_argument("--style", metavar="STYLE", help="euclidean (default), relion, cryodrgn")
+    group.add_argument("--resolution", metavar="RES", help="expected resolution; judges the edge and sets its default")
+    group.add_argument("--invert", action="store_true", default=None, help="1 - mask, last")
+    group = parser.add_argument_group("recipe")
+    group.add_argument(
+        "--preset", metavar="NAME", help="cryosparc-v4, cryosparc-v5:RES, subtraction, glycoprotein; flags override it"
+    )
+    group.add_argument("--recipe", metavar="FILE", help="a mask's JSON, or a recipe in JSON or TOML; flags override it")
+    group = parser.add_argument_group("files and device")
+    group.add_argument("--like", metavar="REF", help="put the mask on the grid of this map (same lattice)")
+    group.add_argument("--voxel-size", metavar="X[,Y,Z]", help="Å; instead of the header's")
+    group.add_argument("--nan-to", metavar="VALUE", type=float, help="replace NaN and Inf, which are refused otherwise")
+    group.add_argument(
+        "--mode", choices=("float32", "float16", "int8"), default="float32", help="how to store (int8: binary only)"
+    )
+    group.add_argument("--force", action="store_true", help="overwrite existing files")
+    group.add_argument("--device", metavar="DEVICE", help="auto (default), cpu, cuda, cuda:N")
+    group.add_argument("--plot", action="store_true", help="draw three slices to MASK.png (extra: plot)")
+    group.add_argument("--json", action="store_true", help="print one JSON document")
+
+
+def run(arguments):
+    from gpumask import job, pipeline
+    from gpumask.errors import UsageError
+
+    if arguments.dilate is not None and arguments.erode is not None:
+        raise UsageError("give --dilate or --erode, not both")
+    dilation = arguments.dilate
+    if arguments.erode is not None:
+        if arguments.erode.strip().startswith("-"):
+            raise UsageError(f"--erode must be >= 0, got {arguments.erode}; --dilate grows")
+        dilation = "-" + arguments.erode.strip().lstrip("+")
+    recipe = pipeline.build_recipe(
+        job.read_recipe(arguments.recipe) if arguments.recipe else None,
+        arguments.preset,
+        dilation=dilation,
+        **{
+            name: getattr(arguments, name)
+            for name in (
+                *("threshold", "lowpass", "butterworth", "rect", "gaussian", "absolute_value", "largest", "dust"),
+                *("fill_holes", "soft_edge", "near", "far", "edge", "style", "resolution", "invert"),
+            )
+        },
+    )
+    progress = terminal.Progress()
+    try:
+        made = job.create(
+            arguments.map,
+            arguments.output,
+            recipe,
+            like=arguments.like,
+            device=arguments.device,
+            mode=arguments.mode,
+            overwrite=arguments.force,
+            voxel_size=voxel_size(arguments.voxel_size),
+            nan_to=arguments.nan_to,
+            plot=arguments.plot,
+            progress=progress,
+        )
+    finally:
+        progress.done()
+    terminal.warn(made["warnings"])
+    if arguments.json:
+        terminal.document(made)
+    else:
+        _print(made, arguments)
+
+
+def voxel_size(text):
+    """``1.4`` or ``1,1.4,2`` (x,y,z) as (z, y, x) in Å; None stays None."""
+    from gpumask.errors import UsageError
+
+    if text is None:
+        return None
+    try:
+        numbers = [float(part) for part in text.replace("Å", "").rstrip("A").split(",")]
+    except ValueError:
+        numbers = []
+    if len(numbers) not in (1, 3) or not all(0 < n < float("inf") for n in numbers):
+        raise UsageError(f"voxel size must be one or three (x,y,z) numbers > 0 Å, got {text!r}")
+    return tuple(reversed(numbers * 3 if len(numbers) == 1 else numbers))
+
+
+def _print(made, arguments):
+    from gpumask import units
+
+    size = made["voxel_size_angstrom"]
+    zyx = size[::-1]
+    recipe = made["recipe"]
+    edge = recipe["edge"] or ("quarter-cosine" if recipe["style"] == "cryodrgn" else "cosine")
+    seconds = made["seconds"]
+    steps = ", ".join(f"{name} {value:.2f}" for name, value in seconds.items())
+    judged = f"as wide as a raised cosine of {units.both(made['equivalent_edge_px'], zyx)}"
+    if made["minimum_soft_edge_px"] is not None:
+        judged += f"; 5 x resolution = {units.both(made['minimum_soft_edge_px'], zyx)}"
+    if made["verdict"]:
+        judged += f"; verdict: {made['verdict']}"
+    named = f" (preset {arguments.preset})" if arguments.preset else ""
+    filtered = [(name, recipe[name]) for name in ("lowpass", "butterworth", "rect", "gaussian") if recipe[name]]
+    wrote = [made["output"], made["output"].rsplit(".", 1)[0] + ".json"]
+    terminal.table(
+        [
+            ("map", f"{made['input']['path']}: {terminal.by(made['box'])} voxels of {terminal.voxel(size)}"),
+            ("device", f"{made['device']} ({made['device_reason']})"),
+            *filtered,
+            ("threshold", f"{made['threshold']:.6g} ({recipe['threshold']}): {made['base_voxels']} voxels{named}"),
+            ("dilation", units.both(made["dilation_px"], zyx)),
+            ("soft edge", f"{units.both(made['soft_edge_px'], zyx)}, {edge}, style {recipe['style']}"),
+            ("edge", judged),
+            (
+                "volume",
+                f"{made['volume_angstrom3']:.0f} Å³ = {units.mass_kda(made['volume_angstrom3']):.0f} kDa of protein",
+            ),
+            ("time", f"{sum(seconds.values()):.2f} s ({steps})"),
+            ("wrote", " and ".join(wrote)),
+        ]
+    )

@@ -1,0 +1,71 @@
+"""gpumask demo -o DIR"""
+
+from gpumask.cli import terminal
+
+
+def add(verbs):
+    parser = verbs.add_parser(
+        "demo",
+        help="a full run on a simulated particle",
+        description="Simulate a particle of four domains, and make the mask of one of them for a local refinement.",
+    )
+    parser.set_defaults(run=run)
+    parser.add_argument("-o", "--output", metavar="DIR", default="demo", help="folder for the files (default: demo)")
+    parser.add_argument("--box", metavar="N", type=int, default=160, help="edge of the box in voxels (default: 160)")
+    parser.add_argument("--device", metavar="DEVICE", help="auto (default), cpu, cuda, cuda:N")
+    parser.add_argument("--force", action="store_true", help="overwrite files of an earlier demo")
+
+
+def run(arguments):
+    import time
+    from pathlib import Path
+
+    from gpumask import cli, io, simulation, units
+    from gpumask.volume import Header, Volume
+
+    folder = Path(arguments.output)
+    folder.mkdir(parents=True, exist_ok=True)
+    start = time.perf_counter()
+    particle = simulation.particle(box=arguments.box)
+    size = (particle.voxel_size,) * 3
+    origin = units.corner_px_to_angstrom(particle.offset, size)
+    volumes = {
+        "map.mrc": Volume((particle.half1 + particle.half2) / 2, size),
+        "half1.mrc": Volume(particle.half1, size),
+        "half2.mrc": Volume(particle.half2, size),
+        "head_base.mrc": Volume(particle.head_base, size, Header(origin=origin)),
+    }
+    for name, volume in volumes.items():
+        io.write(folder / name, volume, overwrite=arguments.force, label="gpumask demo, simulated")
+    masses = ", ".join(f"{name} {mass:.0f}" for name, mass in particle.masses.items())
+    print(f"A simulated particle (kDa: {masses}) in {arguments.box}³ voxels of {particle.voxel_size:g} Å,")
+    print(f"made in {time.perf_counter() - start:.1f} s. The arm and the head move, so they are blurred; the head")
+    print("carries glycans. To refine the head alone, a mask is needed that cuts it out softly.")
+    print()
+    print(f"{folder / 'map.mrc'} is the mean of half1.mrc and half2.mrc; {folder / 'head_base.mrc'} is the head's")
+    print("density as a segmentation tool exports it: cropped to its own small box. --like puts it back.")
+    has_plot = _has_matplotlib()
+    base, mask = folder / "head_base.mrc", folder / "head_mask.mrc"
+    steps = [
+        ["create", str(base), "--like", str(folder / "map.mrc"), "-o", str(mask), "--threshold", "0.05",
+         "--dilate", "5px", "--soft-edge", "17px", "--resolution", "4A", *(["--plot"] if has_plot else []),
+         *(["--force"] if arguments.force else []),
+         *(["--device", arguments.device] if arguments.device else [])],
+        ["inspect", str(mask)],
+    ]  # fmt: skip
+    for step in steps:
+        print(f"\n$ gpumask {' '.join(step)}")
+        code = cli.main(step)
+        if code:
+            return code
+    print("\nLook at it: " + (f"{folder / 'head_mask.png'} (three slices), or " if has_plot else ""), end="")
+    print(f"open map.mrc and head_mask.mrc of {folder} in ChimeraX.")
+    if not has_plot:
+        print("With the extra `plot` (matplotlib) the demo also draws three slices.")
+    return 0
+
+
+def _has_matplotlib():
+    from importlib.util import find_spec
+
+    return find_spec("matplotlib") is not None

@@ -1,0 +1,39 @@
+"""gpumask doctor"""
+
+from gpumask.cli import terminal
+
+
+def add(verbs):
+    parser = verbs.add_parser(
+        "doctor",
+        help="what this machine has, which device will be used, and why",
+        description="Print what this machine has, which device `auto` chooses, and why.",
+    )
+    parser.set_defaults(run=run)
+    parser.add_argument("--json", action="store_true", help="print one JSON document")
+
+
+def run(arguments):
+    import gpumask
+    from gpumask import backend
+
+    facts = {"gpumask": gpumask.__version__, **backend.facts()}
+    if arguments.json:
+        terminal.document(facts)
+        return
+    memory = facts["memory_available_bytes"]
+    hints = {"numba": "the extra `fast`: faster distances", "matplotlib": "the extra `plot`: figures"}
+    hints |= dict.fromkeys(("cupy-cuda12x", "cupy-cuda13x"), "only for a GPU")
+    terminal.table(
+        [
+            ("gpumask", facts["gpumask"]),
+            ("system", f"{facts['system']}, Python {facts['python']}"),
+            ("cpu", f"{facts['cpu_threads']} threads"),
+            ("memory", "unknown" if memory is None else f"{memory / 2**30:.1f} GiB available"),
+            *(
+                (name, version or f"not installed{' (' + hints[name] + ')' if name in hints else ''}")
+                for name, version in facts["packages"].items()
+            ),
+            ("device", f"{facts['device']} ({facts['device_reason']})"),
+        ]
+    )

@@ -1,0 +1,432 @@
+"""MRC/CCP4 files in and out.
+
+Every claim of a header is checked against the file and the machine before memory is reserved; a file that must not be
+used as it is, is refused in one line. Outputs are written under a temporary name, fsynced and renamed.
+"""
+
+import bz2
+import gzip
+import hashlib
+import math
+import os
+import warnings
+import zlib
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+from mrcfile.dtypes import HEADER_DTYPE
+
+from gpumask import backend
+from gpumask._cpu import statistics
+from gpumask.errors import (
+    GpumaskWarning,
+    InputNotFound,
+    InputRefused,
+    OutputExists,
+    UsageError,
+    WriteFailed,
+)
+from gpumask.volume import Header, Volume
+
+HEADER_BYTES = 1024
+MODES = {0: np.dtype(np.int8), 1: np.dtype(np.int16), 2: np.dtype(np.float32), 6: np.dtype(np.uint16),
+         12: np.dtype(np.float16)}  # fmt: skip
+OUTPUT_MODES = {"float32": 2, "float16": 12, "int8": 0, "labels": 6}
+DEFLATE_RATIO = 1100  # deflate cannot shrink data by more than 1032
+RIGHT_ANGLE = 0.01  # degrees
+LABELS, LABEL_LENGTH = 10, 80
+SAME_VOXEL_ERROR, SAME_VOXEL_NOTE = 1e-2, 1e-3  # relative
+LATTICE = 1e-3  # px: origins are float32, good to 1e-4 px in a box of 1000 Å
+
+
+def read(path, device="cpu", *, voxel_size=None, nan_to=None):
+    """Read a map or mask.
+
+    Parameters
+    ----------
+    path : str or Path
+        MRC/CCP4, modes 0, 1, 2, 6, 12, either byte order, any axis order; may be gzip or bzip2.
+    device : str
+        Where the data is placed: ``cpu`` (default), ``cuda``, ``cuda:N`` or ``auto``.
+    voxel_size : float or tuple of float, optional
+        Å (z, y, x); used instead of the header's, which may then be zero.
+    nan_to : float, optional
+        Value that replaces NaN and Inf, which are refused otherwise.
+
+    Returns
+    -------
+    Volume
+        float32 data as (z, y, x) in C order. Axes stored in another order (mapc/r/s) are put in order, NSTART with
+        them. Oddities that do no harm (trailing bytes) are warned about.
+
+    Raises
+    ------
+    InputNotFound, InputRefused
+        The file is not there or must not be used: truncated, not an MRC file, complex, a crystal's grid (angles other
+        than 90°), NaN or Inf, no cell, a stack, larger than memory.
+    """
+    volume, notes = load(path, voxel_size=voxel_size, nan_to=nan_to)
+    for note in notes:
+        warnings.warn(note, GpumaskWarning, stacklevel=2)
+    return backend.place(volume, backend.choose(device)[0])
+
+
+def load(path, *, voxel_size=None, nan_to=None):
+    """:func:`read` onto the CPU, giving ``(volume, notes)`` where it would warn."""
+    path = Path(path)
+    notes = []
+    try:
+        with _open(path) as (stream, size):
+            header = _header(path, stream)
+            shape, dtype, skip = _layout(path, header)
+            count = math.prod(shape)
+            _check_size(path, shape, HEADER_BYTES + skip + count * dtype.itemsize, size, count * (dtype.itemsize + 4))
+            grid = _grid(path, header, voxel_size, notes)
+            stream.seek(HEADER_BYTES + skip)
+            data = np.empty(count, dtype)
+            got = _read_into(stream, memoryview(data).cast("B"))
+            if got < data.nbytes:
+                raise InputRefused(
+                    f"{path}: truncated: the header claims {_by(shape)} voxels = {data.nbytes} bytes of data, "
+                    f"the file holds {got}; copy or download it again"
+                )
+            trailing = len(stream.read(1 << 20))
+            if trailing:
+                notes.append(
+                    f"{path}: {'at least ' * (trailing == 1 << 20)}{trailing} bytes after the data are ignored"
+                )
+    except (EOFError, gzip.BadGzipFile, zlib.error) as error:
+        raise InputRefused(f"{path}: damaged compressed file ({error}); copy or download it again") from error
+    except OSError as error:
+        if isinstance(error, InputRefused):
+            raise
+        raise InputNotFound(f"{path}: cannot be read: {error.strerror or error}; check the name") from error
+    order, voxel, facts = grid
+    data = np.ascontiguousarray(data.reshape(shape).transpose(order), np.float32)
+    bad = data.size - np.count_nonzero(np.isfinite(data))
+    if bad:
+        if nan_to is None:
+            raise InputRefused(f"{path}: {bad} voxels are NaN or Inf; repair the map or replace them with --nan-to 0")
+        data[~np.isfinite(data)] = nan_to
+        notes.append(f"{path}: {bad} NaN or Inf voxels set to {nan_to:g}")
+    return Volume(data, _stored_voxel_size(voxel, data.shape), facts), notes
+
+
+def write(path, volume, *, mode="float32", overwrite=False, label=None):
+    """Write a volume as MRC (mode 2, ISPG 1, the volume's origin and NSTART, true statistics).
+
+    Parameters
+    ----------
+    path : str or Path
+        Output; never seen half-written.
+    volume : Volume
+        numpy or CuPy data.
+    mode : str
+        ``float32`` (default), ``float16``, ``int8`` for binary masks only, ``labels`` (uint16).
+    overwrite : bool
+        Replace an existing file.
+    label : str, optional
+        One more header label, at most 80 ASCII characters.
+
+    Raises
+    ------
+    OutputExists
+        The file is there and `overwrite` is not set.
+    InputRefused
+        Data that the mode cannot hold.
+    WriteFailed
+        The folder is missing or closed, or the disk is full; an older file is untouched.
+    """
+    write_files([(path, encode(volume, mode, label))], overwrite)
+
+
+def encode(volume, mode="float32", label=None):
+    """Header and data of the MRC file for `volume`, as two buffers."""
+    if mode not in OUTPUT_MODES:
+        raise UsageError(f"mode must be one of {', '.join(OUTPUT_MODES)}, got {mode!r}")
+    data = _as_mode(backend.to_numpy(volume.data), mode)
+    low, high, mean, deviation = statistics(data)
+    labels = (*volume.header.labels[: LABELS - 1], label) if label else volume.header.labels
+    header = np.zeros((), HEADER_DTYPE.newbyteorder("<"))
+    for axis, n, edge, start, origin in zip(
+        "zyx", data.shape, volume.voxel_size, volume.header.nstart, volume.header.origin, strict=True
+    ):
+        header[f"n{axis}"] = header[f"m{axis}"] = n
+        header["cella"][axis] = n * edge
+        header[f"n{axis}start"] = start
+        header["origin"][axis] = origin
+    header["mode"] = OUTPUT_MODES[mode]
+    header["cellb"]["alpha"] = header["cellb"]["beta"] = header["cellb"]["gamma"] = 90
+    header["mapc"], header["mapr"], header["maps"] = 1, 2, 3
+    header["dmin"], header["dmax"], header["dmean"], header["rms"] = low, high, mean, deviation
+    header["ispg"] = 1
+    header["nversion"] = 20141
+    header["map"] = b"MAP "
+    header["machst"] = [0x44, 0x44, 0, 0]
+    header["nlabl"] = len(labels)
+    for number, text in enumerate(labels):
+        header["label"][number] = text.encode("ascii", "replace")[:LABEL_LENGTH]
+    return header.tobytes(), memoryview(data).cast("B")
+
+
+def write_files(files, overwrite=False):
+    """Write several files so that either all of them appear, whole, or none does.
+
+    Parameters
+    ----------
+    files : list of (path, chunks)
+        ``chunks`` are bytes-like and written one after another. Each file is written under a temporary name in the
+        folder of its path and fsynced; then all are renamed.
+    overwrite : bool
+        Replace existing files.
+    """
+    files = [(Path(path), chunks) for path, chunks in files]
+    for path, _ in files:
+        check_output(path, overwrite)
+    temporary = [path.with_name(f".{path.name}.{os.getpid()}.tmp") for path, _ in files]
+    path = None
+    try:
+        for (path, chunks), name in zip(files, temporary, strict=True):
+            with name.open("xb") as stream:
+                for chunk in chunks:
+                    stream.write(chunk)
+                stream.flush()
+                os.fsync(stream.fileno())
+        for (path, _), name in zip(files, temporary, strict=True):
+            name.replace(path)
+    except OSError as error:
+        raise WriteFailed(
+            f"{path}: could not be written: {error.strerror or error}; nothing was left behind"
+        ) from error
+    finally:
+        for name in temporary:
+            name.unlink(missing_ok=True)
+    for folder in {path.parent for path, _ in files}:
+        _sync_folder(folder)
+
+
+def check_output(path, overwrite=False):
+    """Raise where `path` cannot be an output: a missing folder, an existing file without `overwrite`, a packed name."""
+    path = Path(path)
+    if path.suffix in (".gz", ".bz2"):
+        raise UsageError(f"{path}: outputs are not compressed: give a name without {path.suffix}")
+    if not path.parent.is_dir():
+        raise WriteFailed(f"{path}: the folder {path.parent} is not there; make it first")
+    if path.is_dir():
+        raise WriteFailed(f"{path}: is a folder; give the name of a file")
+    if path.exists() and not overwrite:
+        raise OutputExists(f"{path}: is already there; choose another name or overwrite it with --force")
+
+
+def sha256(path):
+    """Hex digest of a file's bytes."""
+    digest = hashlib.sha256()
+    with open(path, "rb") as stream:
+        while block := stream.read(1 << 22):
+            digest.update(block)
+    return digest.hexdigest()
+
+
+def check_same_voxel_size(name, volume, other_name, other):
+    """Refuse voxel sizes that differ by more than 1 %; a note in words where they differ by more than 0.1 %, else
+    None."""
+    worst = max(abs(a / b - 1) for a, b in zip(volume.voxel_size, other.voxel_size, strict=True))
+    if worst <= SAME_VOXEL_NOTE:
+        return None
+    text = (
+        f"voxel sizes differ by {100 * worst:.2g} %: {name} has {_by(volume.voxel_size, '.5g')} Å, "
+        f"{other_name} {_by(other.voxel_size, '.5g')} Å (x, y, z)"
+    )
+    if worst > SAME_VOXEL_ERROR:
+        raise InputRefused(f"{text}; resample one of them or correct its header")
+    return text
+
+
+def paste(name, volume, other_name, other):
+    """Lay `volume` on the grid of `other`, a map on the same lattice, by an integer shift; data is copied exactly.
+
+    Returns
+    -------
+    volume : Volume
+        Zero where `volume` has no data; voxel size and header of `other`.
+    notes : list of str
+
+    Raises
+    ------
+    InputRefused
+        Voxel sizes differ, the shift is not a whole number of voxels, or the two do not overlap.
+    """
+    note = check_same_voxel_size(name, volume, other_name, other)
+    notes = [note] if note else []
+    shift = [(a - b) / v for a, b, v in zip(volume.origin, other.origin, other.voxel_size, strict=True)]
+    start = [round(s) for s in shift]
+    if max(abs(s - i) for s, i in zip(shift, start, strict=True)) > LATTICE:
+        raise InputRefused(
+            f"{name} lies {_by(shift, '.4g')} voxels (x, y, z) from the grid of {other_name}, not a whole number; "
+            "resample it onto that grid first (ChimeraX: volume resample #a onGrid #b)"
+        )
+    low = [max(s, 0) for s in start]
+    high = [min(s + n, m) for s, n, m in zip(start, volume.shape, other.shape, strict=True)]
+    if any(a >= b for a, b in zip(low, high, strict=True)):
+        raise InputRefused(f"{name} does not overlap the box of {other_name}: its corner is at {_by(start)} (x, y, z)")
+    inside = tuple(slice(a - s, b - s) for a, b, s in zip(low, high, start, strict=True))
+    xp = backend.xp(volume.data)
+    data = xp.zeros(other.shape, xp.float32)
+    data[tuple(slice(a, b) for a, b in zip(low, high, strict=True))] = volume.data[inside]
+    lost = int(xp.count_nonzero(volume.data)) - int(xp.count_nonzero(data))
+    if lost:
+        notes.append(f"{lost} non-zero voxels of {name} lie outside the box of {other_name} and are cut off")
+    return other.with_data(data, recipe=None), notes
+
+
+@contextmanager
+def _open(path):
+    """The unpacked stream, and its length where that is known without unpacking, else minus the packed length."""
+    with path.open("rb") as raw:
+        size = os.fstat(raw.fileno()).st_size
+        magic = raw.read(3)
+        raw.seek(0)
+        if magic[:2] == b"\x1f\x8b":
+            with gzip.GzipFile(fileobj=raw) as stream:
+                yield stream, -size
+        elif magic == b"BZh":
+            with bz2.BZ2File(raw) as stream:
+                yield stream, -size
+        else:
+            yield raw, size
+
+
+def _header(path, stream):
+    raw = stream.read(HEADER_BYTES)
+    if len(raw) < HEADER_BYTES:
+        raise InputRefused(f"{path}: not an MRC file: {len(raw)} bytes, the header alone takes {HEADER_BYTES}")
+    headers = [np.frombuffer(raw, HEADER_DTYPE.newbyteorder(order))[0] for order in "<>"]
+    if raw[212] == 0x11:  # the machine stamp of a big-endian writer
+        headers.reverse()
+    for header in headers:
+        if int(header["mode"]) in (*MODES, 3, 4, 101) and all(0 < int(header[n]) < 1 << 20 for n in ("nx", "ny", "nz")):
+            break
+    else:
+        raise InputRefused(f"{path}: not an MRC file: the header makes no sense in either byte order")
+    if raw[208:211] != b"MAP":
+        raise InputRefused(f"{path}: not an MRC file: no 'MAP' identifier in the header; convert it first")
+    return header
+
+
+def _layout(path, header):
+    """Shape as stored (slowest first), dtype, bytes between header and data."""
+    mode = int(header["mode"])
+    if mode in (3, 4):
+        raise InputRefused(f"{path}: complex data (mode {mode}), a transform; give the map in real space")
+    if mode not in MODES:
+        raise InputRefused(f"{path}: mode {mode} is not supported; convert it to mode 2 (float32)")
+    shape = tuple(int(header[n]) for n in ("nz", "ny", "nx"))
+    group, planes = int(header["ispg"]), int(header["mz"])
+    if 401 <= group <= 630 and planes > 0 and shape[0] != planes:
+        raise InputRefused(f"{path}: a stack of {shape[0] // planes} volumes; give one volume")
+    if group == 0 and planes == 1 and shape[0] > 1:
+        raise InputRefused(f"{path}: a stack of {shape[0]} images, not a volume")
+    skip = int(header["nsymbt"])
+    if skip < 0:
+        raise InputRefused(f"{path}: the header claims an extended header of {skip} bytes; the file is damaged")
+    return shape, MODES[mode].newbyteorder(header.dtype["mode"].byteorder), skip
+
+
+def _check_size(path, shape, needed, size, memory):
+    """Refuse a file too short for what its header claims (`size` < 0: packed length), or a box too large for memory."""
+    held = size if size >= 0 else -size * DEFLATE_RATIO
+    if held < needed:
+        raise InputRefused(
+            f"{path}: truncated: the header claims {_by(shape)} voxels = {needed} bytes in all, the file holds "
+            f"{'at most ' * (size < 0)}{held}; copy or download it again"
+        )
+    available = backend.available_memory()
+    if available is not None and memory > available:
+        raise InputRefused(
+            f"{path}: {_by(shape)} voxels need {memory / 2**30:.1f} GiB, {available / 2**30:.1f} GiB are free"
+        )
+
+
+def _grid(path, header, voxel_size, notes):
+    """Order that brings the stored axes to z, y, x; voxel size (z, y, x), Å; header facts."""
+    axes = [int(header[name]) for name in ("maps", "mapr", "mapc")]
+    if axes == [0, 0, 0]:
+        axes = [3, 2, 1]
+    if sorted(axes) != [1, 2, 3]:
+        raise InputRefused(f"{path}: axes mapc, mapr, maps = {axes[::-1]} are not an order of 1, 2, 3; damaged header")
+    angles = [float(header["cellb"][name]) for name in ("alpha", "beta", "gamma")]
+    if any(angles) and any(not abs(angle - 90) <= RIGHT_ANGLE for angle in angles):
+        raise InputRefused(
+            f"{path}: cell angles {', '.join(f'{a:.4g}' for a in angles)}°, a crystal's grid; only boxes with right "
+            "angles are supported"
+        )
+    order = [axes.index(axis) for axis in (3, 2, 1)]
+    stored = [int(header[name]) for name in ("nz", "ny", "nx")]
+    sampled = [int(header[name]) for name in ("mz", "my", "mx")]
+    cell = [float(header["cella"][axis]) for axis in "zyx"]
+    if voxel_size is not None:
+        voxel = (voxel_size,) * 3 if np.isscalar(voxel_size) else tuple(voxel_size)
+    elif all(0 < edge < math.inf for edge in cell):
+        voxel = [edge / (m if m > 0 else stored[i]) for edge, m, i in zip(cell, sampled, order, strict=True)]
+    else:
+        raise InputRefused(
+            f"{path}: the header's cell is {_by(cell, 'g')} Å, so the voxel size is unknown; give it with --voxel-size"
+        )
+    starts = [int(header[name]) for name in ("nzstart", "nystart", "nxstart")]
+    origin = tuple(float(header["origin"][axis]) for axis in "zyx")
+    if not all(math.isfinite(o) for o in origin):
+        notes.append(f"{path}: the header's origin is not a number and is taken as 0")
+        origin = (0.0, 0.0, 0.0)
+    labels = [bytes(text).decode("ascii", "replace").rstrip("\0 ") for text in header["label"]]
+    facts = Header(
+        origin=origin,
+        nstart=tuple(starts[i] for i in order),
+        mode=int(header["mode"]),
+        labels=tuple(text for text in labels[: max(0, min(int(header["nlabl"]), LABELS))] if text),
+    )
+    return order, voxel, facts
+
+
+def _stored_voxel_size(voxel_size, shape):
+    """The voxel size that a header with MX = NX gives back: writing and reading is then the identity."""
+    return tuple(float(np.float32(v * n)) / n for v, n in zip(voxel_size, shape, strict=True))
+
+
+def _read_into(stream, buffer):
+    """Fill `buffer` from `stream`; the number of bytes there were."""
+    done = 0
+    while done < len(buffer) and (count := stream.readinto(buffer[done : done + (1 << 26)])):
+        done += count
+    return done
+
+
+def _as_mode(data, mode):
+    """`data` in C order and the dtype of the mode; refused where values would not survive."""
+    wanted = MODES[OUTPUT_MODES[mode]]
+    if mode == "int8" and not np.isin(data, (0, 1)).all():
+        raise InputRefused("int8 holds binary masks only, this one has a soft edge; write float32 or float16")
+    if mode == "labels" and not (np.equal(np.mod(data, 1), 0).all() and data.min() >= 0 and data.max() <= 65535):
+        raise InputRefused("labels must be whole numbers from 0 to 65535; write float32")
+    if mode == "float16" and np.abs(data).max() > np.finfo(np.float16).max:
+        raise InputRefused(f"float16 reaches ±65504, the data {np.abs(data).max():g}; write float32")
+    return np.ascontiguousarray(data, wanted)
+
+
+def _sync_folder(folder):
+    """Make the renaming itself last; file systems that cannot sync a folder are left as they are."""
+    try:
+        handle = os.open(folder, os.O_RDONLY)
+    except OSError:
+        return
+    try:
+        os.fsync(handle)
+    except OSError:
+        pass
+    finally:
+        os.close(handle)
+
+
+def _by(numbers, form=""):
+    """(z, y, x) numbers as ``x x y x z`` text."""
+    return " x ".join(format(n, form) for n in reversed(list(numbers)))

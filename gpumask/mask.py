@@ -1,0 +1,452 @@
+"""Masks from binary arrays: threshold, dilation, erosion, soft edge. numpy or CuPy in, the same kind out.
+
+Distances are Euclidean between voxel centres, in pixels, and compared as integers: ``d² <= floor(r² + 1e-6)``. Outside
+the box is neither foreground nor background. For anisotropic voxels pass ``sampling``, the voxel edges (z, y, x) in
+units of the smallest: *pixel* then means that smallest edge.
+"""
+
+import math
+from numbers import Real
+
+from gpumask import backend, fourier, regions
+from gpumask.errors import UsageError
+from gpumask.recipe import EDGES, STYLES, parse_edge, parse_threshold
+
+SLACK = 1e-6  # px²: r = 7 Å / 1.4 Å must count d = 5
+RANGE_SLACK = 1e-6  # how far mask values may leave [0, 1]
+_UINT16_LIMIT = 32766  # cap + largest cost of one axis must stay below 2**16
+
+
+def threshold_level(array, text):
+    """The level that a threshold in words stands for.
+
+    Parameters
+    ----------
+    array : array of float32, shape (z, y, x)
+        The (filtered) map.
+    text : str or float
+        A number; ``0.2max``: that fraction of the maximum; ``3sigma``: mean + 3 standard deviations over the whole box.
+
+    Returns
+    -------
+    float
+        Rounded to float32, the map's own precision.
+
+    Raises
+    ------
+    UsageError
+        None of these forms.
+    """
+    kind, value = parse_threshold(text)
+    if kind != "value":
+        _, high, mean, deviation = backend.of(array).statistics(array)
+        value = value * high if kind == "max" else mean + value * deviation
+    import numpy
+
+    return float(numpy.float32(value))
+
+
+def threshold(array, level, absolute_value=False):
+    """``v >= level`` (or ``|v| >= level``), bool. `level` is rounded to float32 before it is compared."""
+    xp = backend.xp(array)
+    level = xp.float32(level)
+    if not absolute_value:
+        return array >= level
+    return (array >= level) | (array <= -level)
+
+
+def squared_distance(base, reach_px, sampling=None):
+    """Squared distance to the nearest foreground voxel, exact up to `reach_px`.
+
+    Parameters
+    ----------
+    base : array, shape (z, y, x)
+        bool, or numbers that count as foreground where >= 0.5.
+    reach_px : float
+        Distances up to here are exact.
+    sampling : tuple of float, optional
+        Voxel edges (z, y, x) in units of the smallest.
+
+    Returns
+    -------
+    array
+        uint16 or uint32 (float64 with `sampling`), px². Beyond the reach one value, larger than ``reach_px²``.
+    """
+    foreground = _foreground(base)
+    reach = _Reach(_length(reach_px, "reach"), sampling)
+    return _in_box(foreground, reach, lambda body, crop: body.distance(crop, reach.costs, reach.cap), reach.cap)
+
+
+def dilate(base, radius_px, sampling=None):
+    """Grow the foreground by `radius_px`, ``d <= r``; a negative radius erodes.
+
+    Returns
+    -------
+    array of bool
+    """
+    if radius_px < 0:
+        return erode(base, -radius_px, sampling)
+    return _within(_foreground(base), _length(radius_px, "dilation"), sampling)
+
+
+def erode(base, radius_px, sampling=None):
+    """Keep foreground whose distance to the nearest background voxel is > `radius_px`: the complement of the dilated
+    complement.
+
+    Returns
+    -------
+    array of bool
+    """
+    return _eroded(_foreground(base), _length(radius_px, "erosion"), sampling)
+
+
+def edge_profile(position, edge="cosine", xp=None):
+    """Value of a soft edge at `position` = (d - r)/w: 1 at 0 and 0 at 1.
+
+    ``cosine`` 0.5 + 0.5·cos(π·t), as RELION · ``quarter-cosine`` cos(π·t/2), as cryoDRGN · ``linear`` 1 - t ·
+    ``gaussian`` exp(-4.5·t²), three standard deviations wide and cut there at 1.1 % · ``slepian`` one minus the running
+    integral of the discrete prolate spheroidal (DPSS) window, ``slepian:NW`` with 1 <= NW <= 3 (default 2).
+    """
+    import numpy
+
+    xp = xp or numpy
+    position = xp.clip(position, 0.0, 1.0)
+    if edge == "cosine":
+        value = 0.5 + 0.5 * xp.cos(math.pi * position)
+    elif edge == "quarter-cosine":
+        value = xp.cos(0.5 * math.pi * position)
+    elif edge == "linear":
+        value = 1.0 - position
+    elif edge == "gaussian":
+        value = xp.exp(-4.5 * position * position)
+    elif parse_edge(edge)[0] == "slepian":
+        nodes, heights = _slepian(parse_edge(edge)[1])
+        value = xp.interp(position, xp.asarray(nodes), xp.asarray(heights))
+    else:
+        raise UsageError(f"edge {edge!r} is not a function of distance; choose one of {', '.join(EDGES)}")
+    return xp.where(position >= 1.0, 0.0, value)
+
+
+def edge_table(radius_px, soft_edge_px, edge="cosine"):
+    """Mask value for every integer squared distance, computed in float64 and rounded once.
+
+    Returns
+    -------
+    numpy array of float32
+        ``table[d²]``: 1 up to ``floor(r² + 1e-6)``, then the edge, and 0 in the last entry, which stands for everything
+        from r + w on.
+    """
+    import numpy
+
+    reach = radius_px + soft_edge_px
+    squares = numpy.arange(_floor_square(reach) + 2, dtype=numpy.float64)
+    table = numpy.zeros(len(squares))
+    if soft_edge_px > 0:
+        table = edge_profile((numpy.sqrt(squares) - radius_px) / soft_edge_px, edge)
+    table[squares <= _floor_square(radius_px)] = 1.0
+    table[-1] = 0.0
+    return table.astype(numpy.float32)
+
+
+def soft_mask(base, dilation_px=0, soft_edge_px=0, edge=None, style="euclidean", sampling=None):
+    """Dilate (or erode) a binary base and give it a soft edge outside.
+
+    Parameters
+    ----------
+    base : array, shape (z, y, x)
+        bool, or numbers that count as foreground where >= 0.5; numpy or CuPy.
+    dilation_px : float
+        r: the mask is 1 where ``d <= r``, d the distance to the nearest foreground voxel. Negative: erode by -r, and
+        measure the edge from what is left.
+    soft_edge_px : float
+        w: the mask falls from 1 to 0 for ``r < d < r + w``.
+    edge : str, optional
+        Profile, see :func:`edge_profile`, or ``convolved``: dilate by r + w/2 and convolve with the compact radial
+        kernel whose plane marginal is the half-sine, so that the edge is the raised cosine without the staircase of
+        the voxel distance transform; 1 for d <= r, 0 for d >= r + w. Default ``cosine`` (``quarter-cosine`` in style
+        ``cryodrgn``).
+    style : str
+        ``euclidean``; ``relion``: dilation ``d < r`` and erosion ``d >= r`` (strict), edge measured from the dilated
+        set, as ``relion_mask_create`` does in two passes (whose widths from 100 px on are cut at 99.995 px: not
+        followed); ``cryodrgn``: 6-connected dilation by ``int(dilation_px)`` steps, edge from the dilated set, values
+        rounded to 6 decimals.
+    sampling : tuple of float, optional
+        Voxel edges (z, y, x) in units of the smallest, for anisotropic voxels.
+
+    Returns
+    -------
+    array of float32, shape (z, y, x)
+        Values in [0, 1]. An empty base gives zeros, a full one gives ones.
+
+    Raises
+    ------
+    UsageError
+        A negative or non-finite width, an unknown edge or style, erosion in style ``cryodrgn``.
+    """
+    foreground = _foreground(base)
+    width = _length(soft_edge_px, "soft edge")
+    radius = _finite(dilation_px, "dilation")
+    if style not in STYLES:
+        raise UsageError(f"style must be one of {', '.join(STYLES)}, got {style!r}")
+    edge = edge or ("quarter-cosine" if style == "cryodrgn" else "cosine")
+    parse_edge(edge)
+    if style == "relion" and radius:
+        foreground = (
+            _within(foreground, radius, sampling, strict=True)
+            if radius > 0
+            else _eroded(foreground, -radius, sampling, strict=True)
+        )
+        radius = 0.0
+    elif style == "cryodrgn":
+        foreground, radius = _diamond(foreground, radius), 0.0
+    elif radius < 0:
+        foreground, radius = _eroded(foreground, -radius, sampling), 0.0
+    if edge == "convolved" and width > 0:
+        return _convolved(foreground, radius, width, sampling)
+    mask = _by_distance(foreground, radius, width, edge, sampling)
+    return mask.round(6) if style == "cryodrgn" else mask
+
+
+def invert(mask):
+    """``1 - mask``."""
+    return backend.xp(mask).float32(1) - mask
+
+
+def equivalent_edge(mask):
+    """Width in px of the raised-cosine edge that a mask amounts to: ``8·Σm(1 - m) / Σ|∇m|``.
+
+    Exact for flat edges; 0 for a binary mask. The gradient is by central differences.
+    """
+    xp = backend.xp(mask)
+    box = regions.bounding_box(mask != mask[0, 0, 0])
+    if box is None:
+        return 0.0
+    box = tuple(slice(max(s.start - 1, 0), s.stop + 1) for s in box)
+    mask = mask[box]
+    softness = steepness = 0.0
+    for z in range(len(mask)):
+        plane = mask[z].astype(xp.float64)
+        softness += float((plane * (1 - plane)).sum())
+        above, below = mask[min(z + 1, len(mask) - 1)], mask[max(z - 1, 0)]
+        squares = ((above.astype(xp.float64) - below) / max(min(z + 1, len(mask) - 1) - max(z - 1, 0), 1)) ** 2
+        for axis in (0, 1):
+            if plane.shape[axis] > 1:
+                squares += xp.gradient(plane, axis=axis) ** 2
+        steepness += float(xp.sqrt(squares).sum())
+    return 8 * softness / steepness if steepness else 0.0
+
+
+def centre_of_mass(mask):
+    """Centre of mass of the mask values, corner-origin px (z, y, x); None where the mask is empty."""
+    xp = backend.xp(mask)
+    rows = mask.sum(axis=2, dtype=xp.float64)
+    weights = [rows.sum(axis=1), rows.sum(axis=0), mask.sum(axis=1, dtype=xp.float64).sum(axis=0)]
+    total = float(weights[0].sum())
+    return tuple(float((w * xp.arange(len(w))).sum()) / total for w in weights) if total else None
+
+
+def is_mask(low, high):
+    """Whether data of that minimum and maximum can be a mask: in [0, 1] to 1e-6, and 1 somewhere."""
+    return -RANGE_SLACK <= low and 1 - RANGE_SLACK <= high <= 1 + RANGE_SLACK
+
+
+def faces_touched(mask):
+    """Faces of the box where the mask is not 0, such as ``["-z", "+x"]``."""
+    return [
+        f"{sign}{axis}"
+        for number, axis in ((2, "x"), (1, "y"), (0, "z"))
+        for sign, index in (("-", 0), ("+", -1))
+        if bool((mask.take(index, axis=number) != 0).any())
+    ]
+
+
+class _Reach:
+    """How far distances are followed: squared-distance costs of steps along each axis, and what stands for farther."""
+
+    def __init__(self, radius, sampling):
+        import numpy
+
+        if sampling is None:
+            self.limit = _floor_square(radius)
+            dtype = numpy.uint16 if self.limit <= _UINT16_LIMIT else numpy.uint32
+            self.cap = dtype(self.limit + 1)
+            self.voxels = (math.isqrt(self.limit),) * 3
+            self.costs = (numpy.arange(self.voxels[0] + 1).astype(dtype) ** 2,) * 3
+        else:
+            self.limit = radius * radius + SLACK
+            self.cap = numpy.float64(2 * self.limit + 1)
+            self.voxels = tuple(math.floor(math.sqrt(self.limit) / s) for s in sampling)
+            self.costs = tuple(
+                numpy.arange(n + 1, dtype=numpy.float64) ** 2 * (s * s)
+                for n, s in zip(self.voxels, sampling, strict=True)
+            )
+
+
+def _in_box(foreground, reach, body, far):
+    """Run a body on the bounding box of the foreground plus the reach; elsewhere the value is `far`."""
+    xp = backend.xp(foreground)
+    box = regions.bounding_box(foreground)
+    if box is None:
+        return xp.full(foreground.shape, far)
+    box = tuple(
+        slice(max(s.start - r, 0), min(s.stop + r, n))
+        for s, r, n in zip(box, reach.voxels, foreground.shape, strict=True)
+    )
+    inside = body(backend.of(foreground), xp.ascontiguousarray(foreground[box]))
+    if inside.shape == foreground.shape:
+        return inside
+    whole = xp.full(foreground.shape, far, inside.dtype)
+    whole[box] = inside
+    return whole
+
+
+def _by_distance(foreground, radius, width, edge, sampling):
+    xp = backend.xp(foreground)
+    reach = _Reach(radius + width, sampling)
+    if sampling is None:
+        table = xp.asarray(edge_table(radius, width, edge))
+        return _in_box(
+            foreground,
+            reach,
+            lambda body, crop: body.soft_mask(crop, reach.costs, reach.cap, table),
+            xp.float32(0),
+        )
+
+    def body(body, crop):
+        squares = body.distance(crop, reach.costs, reach.cap)
+        mask = xp.zeros(crop.shape)
+        if width > 0:
+            mask = edge_profile((xp.sqrt(squares) - radius) / width, edge, xp)
+        mask[squares <= radius * radius + SLACK] = 1.0
+        return mask.astype(xp.float32)
+
+    return _in_box(foreground, reach, body, xp.float32(0))
+
+
+def _convolved(foreground, radius, width, sampling):
+    """The base dilated by r + w/2, convolved with ``K(s) = sin(π·s/w)/s`` (s < w/2, unit sum).
+
+    K is the radial function whose integral over a plane at distance s is ``cos(π·s/w)``, the slope of the raised
+    cosine. The set is followed beyond the box, so that a box face does not bend the edge.
+    """
+    xp = backend.xp(foreground)
+    box = regions.bounding_box(foreground)
+    mask = xp.zeros(foreground.shape, xp.float32)
+    if box is None:
+        return mask
+    reach = _Reach(radius + width, sampling)
+    margin = [n + 1 for n in reach.voxels]
+    squares = _squares_around(foreground[box], margin, reach)
+    middle = radius + width / 2
+    dilated = squares <= (_floor_square(middle) if sampling is None else middle * middle + SLACK)
+    shape = [fourier.fast_length(n) for n in dilated.shape]
+    smooth = fourier.irfftn(
+        fourier.rfftn(_padded(dilated, shape)) * fourier.rfftn(_half_sine_kernel(shape, width, sampling, xp)),
+        shape,
+    )[tuple(slice(n) for n in dilated.shape)]
+    smooth = xp.clip(smooth, 0.0, 1.0)
+    smooth[squares <= (_floor_square(radius) if sampling is None else radius * radius + SLACK)] = 1.0
+    smooth[squares >= (radius + width) ** 2 - SLACK] = 0.0
+    inner, outer = [], []
+    for s, m, n in zip(box, margin, foreground.shape, strict=True):
+        start, stop = max(s.start - m, 0), min(s.stop + m, n)
+        outer.append(slice(start, stop))
+        inner.append(slice(start - s.start + m, stop - s.start + m))
+    mask[tuple(outer)] = smooth[tuple(inner)]
+    return mask
+
+
+def _squares_around(foreground, margin, reach):
+    """Capped squared distances on the array grown by `margin` voxels of background on every side."""
+    xp = backend.xp(foreground)
+    grown = xp.pad(foreground, [(m, m) for m in margin])
+    return backend.of(grown).distance(grown, reach.costs, reach.cap)
+
+
+def _padded(array, shape):
+    xp = backend.xp(array)
+    return xp.pad(array, [(0, n - have) for n, have in zip(shape, array.shape, strict=True)])
+
+
+def _half_sine_kernel(shape, width, sampling, xp):
+    """``K`` of :func:`_convolved` around index 0 of a periodic array of `shape`, unit sum."""
+    offsets = [xp.fft.fftfreq(n, 1 / n) * s for n, s in zip(shape, sampling or (1, 1, 1), strict=True)]
+    squares = offsets[0][:, None, None] ** 2 + offsets[1][None, :, None] ** 2 + offsets[2][None, None, :] ** 2
+    kernel = xp.where(squares < width * width / 4, math.pi / width * xp.sinc(xp.sqrt(squares) / width), 0.0)
+    return kernel / kernel.sum()
+
+
+def _within(foreground, radius, sampling, strict=False):
+    """Voxels within `radius` of the foreground, d <= r, or d < r where `strict`."""
+    limit = _limit(radius, sampling, strict)
+    if limit < 0:
+        return foreground.copy()
+    reach = _Reach(math.sqrt(limit) if strict and sampling is None else radius, sampling)
+    return _in_box(foreground, reach, lambda body, crop: body.distance(crop, reach.costs, reach.cap) <= limit, False)
+
+
+def _eroded(foreground, radius, sampling, strict=False):
+    """The complement of the dilated complement; one voxel of background around the bounding box is enough of it."""
+    box = regions.bounding_box(foreground)
+    if box is None:
+        return foreground.copy()
+    box = tuple(slice(max(s.start - 1, 0), s.stop + 1) for s in box)
+    kept = foreground.copy()
+    kept[box] = ~_within(~foreground[box], radius, sampling, strict)
+    return kept
+
+
+def _limit(radius, sampling, strict):
+    """Largest squared distance that counts as within `radius`."""
+    square = radius * radius
+    if sampling is not None:
+        return square - SLACK if strict else square + SLACK
+    return math.ceil(square - SLACK) - 1 if strict else _floor_square(radius)
+
+
+def _diamond(foreground, radius):
+    """Grown by ``int(radius)`` steps to the six neighbours."""
+    if radius < 0:
+        raise UsageError(f"style cryodrgn has no erosion: dilation must be >= 0, got {radius:g} px")
+    steps = int(radius)
+    box = regions.bounding_box(foreground)
+    if box is None or steps == 0:
+        return foreground
+    box = tuple(slice(max(s.start - steps, 0), s.stop + steps) for s in box)
+    grown = foreground.copy()
+    grown[box] = backend.ndimage(foreground).binary_dilation(foreground[box], iterations=steps)
+    return grown
+
+
+def _slepian(bandwidth, samples=8193):
+    """Nodes t and values of one minus the running integral of the DPSS window of half bandwidth NW."""
+    import numpy
+    from scipy.signal.windows import dpss
+
+    window = dpss(samples, bandwidth)
+    integral = numpy.concatenate([[0.0], numpy.cumsum(0.5 * (window[1:] + window[:-1]))])
+    return numpy.linspace(0, 1, samples), 1 - integral / integral[-1]
+
+
+def _foreground(base):
+    """bool in C order; numbers count where >= 0.5."""
+    if getattr(base, "ndim", None) != 3:
+        raise UsageError(f"a mask base needs an array of three axes (z, y, x), got {getattr(base, 'shape', base)!r}")
+    xp = backend.xp(base)
+    return xp.ascontiguousarray(base if base.dtype == bool else base >= 0.5)
+
+
+def _floor_square(radius):
+    return math.floor(radius * radius + SLACK)
+
+
+def _finite(value, what):
+    if isinstance(value, bool) or not isinstance(value, Real) or not math.isfinite(value):
+        raise UsageError(f"{what} must be a number of pixels, got {value!r}")
+    return float(value)
+
+
+def _length(value, what):
+    if _finite(value, what) < 0:
+        raise UsageError(f"{what} must be >= 0 px, got {value:g} px")
+    return float(value)
