@@ -82,15 +82,26 @@ def choose(device=None):
         raise UsageError(f"device must be auto, cpu, cuda or cuda:N, got {device!r}")
     if kind == "cpu":
         return "cpu", source
+    missing, found = _cuda_device(int(index or 0))
+    if missing and kind == "cuda":
+        raise DeviceNotFound(missing)
+    if missing:
+        return "cpu", missing
+    return f"cuda:{int(index or 0)}", f"{source}: {found}" if kind == "cuda" else found
+
+
+def _cuda_device(index):
+    """``(why it cannot be used or None, its name)`` of a CUDA device."""
     from gpumask import cuda
 
-    try:
-        found = cuda.device(int(index or 0))
-    except DeviceNotFound as error:
-        if kind == "cuda":
-            raise
-        return "cpu", str(error)
-    return f"cuda:{int(index or 0)}", f"{source}: {found}" if kind == "cuda" else found
+    missing = cuda.missing()
+    if missing:
+        return missing, None
+    runtime = cuda.cupy().cuda.runtime
+    count = runtime.getDeviceCount()
+    if index >= count:
+        return f"cuda:{index} was asked for, the devices here are cuda:0 to cuda:{count - 1}", None
+    return None, runtime.getDeviceProperties(index)["name"].decode()
 
 
 def place(volume, device):

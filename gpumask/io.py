@@ -185,9 +185,8 @@ def write_files(files, overwrite=False):
     for path, _ in files:
         check_output(path, overwrite)
     temporary = [path.with_name(f".{path.name}.{os.getpid()}.tmp") for path, _ in files]
-    path = None
     try:
-        for (path, chunks), name in zip(files, temporary, strict=True):
+        for (_, chunks), name in zip(files, temporary, strict=True):
             with name.open("xb") as stream:
                 for chunk in chunks:
                     stream.write(chunk)
@@ -197,7 +196,7 @@ def write_files(files, overwrite=False):
             name.replace(path)
     except OSError as error:
         raise WriteFailed(
-            f"{path}: could not be written: {error.strerror or error}; nothing was left behind"
+            f"{files[0][0]}: could not be written: {error.strerror or error}; nothing was left behind"
         ) from error
     finally:
         for name in temporary:

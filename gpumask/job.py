@@ -76,9 +76,10 @@ def create(
     progress("read")
     start = time.perf_counter()
     volume, notes = io.load(map_path, voxel_size=voxel_size, nan_to=nan_to)
+    behind = volume
     if like is not None:
-        reference, more = io.load(like)
-        volume, pasted = io.paste(map_path.name, volume, Path(like).name, reference)
+        behind, more = io.load(like)
+        volume, pasted = io.paste(map_path.name, volume, Path(like).name, behind)
         notes += [*more, *pasted]
     seconds["read"] = time.perf_counter() - start
     start = time.perf_counter()
@@ -93,6 +94,7 @@ def create(
     seconds |= made.seconds
     document = {
         "output": str(output),
+        "files": [str(path) for path in outputs],
         "recipe": recipe.to_dict(),
         "recipe_hash": recipe.hash,
         "input": {"path": str(map_path), "sha256": digest},
@@ -123,7 +125,7 @@ def create(
     if plot:
         from gpumask.report.slices import draw
 
-        drawing = [(picture, [draw(soft.data, volume.data, voxel_size=soft.voxel_size, title=output.name)])]
+        drawing = [(picture, [draw(soft.data, behind.data, voxel_size=soft.voxel_size, title=output.name)])]
     seconds["write"] = time.perf_counter() - start
     text = (json.dumps(document, indent=2) + "\n").encode()
     io.write_files([(output, chunks), (sidecar, [text]), *drawing], overwrite)

@@ -168,8 +168,8 @@ def soft_mask(base, dilation_px=0, soft_edge_px=0, edge=None, style="euclidean",
     style : str
         ``euclidean``; ``relion``: dilation ``d < r`` and erosion ``d >= r`` (strict), edge measured from the dilated
         set, as ``relion_mask_create`` does in two passes (whose widths from 100 px on are cut at 99.995 px: not
-        followed); ``cryodrgn``: 6-connected dilation by ``int(dilation_px)`` steps, edge from the dilated set, values
-        rounded to 6 decimals.
+        followed); ``cryodrgn``: 6-connected dilation by ``int(dilation_px)`` steps, edge from the dilated set
+        (cryoDRGN also rounds values to 6 decimals: not followed).
     sampling : tuple of float, optional
         Voxel edges (z, y, x) in units of the smallest, for anisotropic voxels.
 
@@ -203,8 +203,7 @@ def soft_mask(base, dilation_px=0, soft_edge_px=0, edge=None, style="euclidean",
         foreground, radius = _eroded(foreground, -radius, sampling), 0.0
     if edge == "convolved" and width > 0:
         return _convolved(foreground, radius, width, sampling)
-    mask = _by_distance(foreground, radius, width, edge, sampling)
-    return mask.round(6) if style == "cryodrgn" else mask
+    return _by_distance(foreground, radius, width, edge, sampling)
 
 
 def invert(mask):
@@ -247,7 +246,7 @@ def centre_of_mass(mask):
 
 def is_mask(low, high):
     """Whether data of that minimum and maximum can be a mask: in [0, 1] to 1e-6, and 1 somewhere."""
-    return -RANGE_SLACK <= low and 1 - RANGE_SLACK <= high <= 1 + RANGE_SLACK
+    return low >= -RANGE_SLACK and abs(high - 1) <= RANGE_SLACK
 
 
 def faces_touched(mask):

@@ -1,11 +1,17 @@
-"""The command line: parse → job → print. Nothing third-party is imported before a verb runs."""
+"""The command line: parse → job → print. Nothing third-party is imported before a verb runs, and no verb but the one
+that was asked for."""
 
 import argparse
+import importlib
 import sys
 
-from gpumask.cli import bench, create, demo, doctor, inspect
-
-VERBS = (create, inspect, demo, doctor, bench)
+VERBS = {
+    "create": "make a soft mask from a map",
+    "inspect": "header, statistics, and what a mask measures",
+    "demo": "a full run on a simulated particle",
+    "doctor": "what this machine has, which device will be used, and why",
+    "bench": "time this machine against other programs",
+}
 INTERRUPTED = 130
 
 
@@ -14,8 +20,9 @@ def main(argv=None):
     there, 5 could not write or out of memory, 130 interrupted."""
     from gpumask.errors import GpumaskError
 
+    argv = sys.argv[1:] if argv is None else list(argv)
     try:
-        arguments = _parser().parse_args(argv)
+        arguments = _parser(argv).parse_args(argv)
     except SystemExit as stop:  # argparse has printed what was wrong, or the help
         return stop.code or 0
     try:
@@ -34,7 +41,7 @@ def main(argv=None):
         return INTERRUPTED
 
 
-def _parser():
+def _parser(argv):
     parser = argparse.ArgumentParser(
         prog="gpumask",
         description="Soft masks for cryo-EM maps, exact and fast.",
@@ -44,8 +51,11 @@ def _parser():
     )
     parser.add_argument("--version", action=_Version, nargs=0, help="print the version and exit")
     verbs = parser.add_subparsers(title="verbs", metavar="VERB", required=True)
-    for verb in VERBS:
-        verb.add(verbs)
+    wanted = next((word for word in argv if not word.startswith("-")), None)
+    for name, purpose in VERBS.items():
+        verb = verbs.add_parser(name, help=purpose)
+        if name == wanted:
+            importlib.import_module(f"gpumask.cli.{name}").fill(verb)
     return parser
 
 

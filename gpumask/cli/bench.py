@@ -1,12 +1,8 @@
 """gpumask bench [WORD]"""
 
 
-def add(verbs):
-    parser = verbs.add_parser(
-        "bench",
-        help="time this machine against other programs",
-        description="Check, warm up and time gpumask and the peers that are installed, on the same arrays.",
-    )
+def fill(parser):
+    parser.description = "Check, warm up and time gpumask and the peers that are installed, on the same arrays."
     parser.set_defaults(run=run)
     parser.add_argument("word", nargs="?", default="create", help="which benchmark (default: create)")
     parser.add_argument("--box", metavar="N", type=int, help="edge of the box in voxels")

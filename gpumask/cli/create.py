@@ -3,14 +3,14 @@
 from gpumask.cli import terminal
 
 
-def add(verbs):
-    parser = verbs.add_parser(
-        "create",
-        help="make a soft mask from a map",
-        description="Filter, threshold, clean up, dilate or erode, add a soft edge, invert: in this order, each step "
-        "optional but the threshold. MASK.json beside the mask says how it was made.",
-        epilog="Example: gpumask create head_base.mrc --like map.mrc -o head_mask.mrc --threshold 0.05 --dilate 5px "
-        "--soft-edge 17px",
+def fill(parser):
+    parser.description = (
+        "Filter, threshold, clean up, dilate or erode, add a soft edge, invert: in this order, each step "
+        "optional but the threshold. MASK.json beside the mask says how it was made."
+    )
+    parser.epilog = (
+        "Example: gpumask create head_base.mrc --like map.mrc -o head_mask.mrc --threshold 0.05 --dilate 5px "
+        "--soft-edge 17px"
     )
     parser.set_defaults(run=run)
     parser.add_argument("map", metavar="MAP", help="map to start from (MRC/CCP4, .gz and .bz2 too)")
@@ -134,23 +134,20 @@ def _print(made, arguments):
         judged += f"; 5 x resolution = {units.both(made['minimum_soft_edge_px'], zyx)}"
     if made["verdict"]:
         judged += f"; verdict: {made['verdict']}"
-    named = f" (preset {arguments.preset})" if arguments.preset else ""
     filtered = [(name, recipe[name]) for name in ("lowpass", "butterworth", "rect", "gaussian") if recipe[name]]
-    wrote = [made["output"], made["output"].rsplit(".", 1)[0] + ".json"]
+    level = f"{made['threshold']:.6g}" + ("" if recipe["threshold"][-1].isdigit() else f" = {recipe['threshold']}")
+    base = units.volume_angstrom3(made["base_voxels"], zyx)
     terminal.table(
         [
             ("map", f"{made['input']['path']}: {terminal.by(made['box'])} voxels of {terminal.voxel(size)}"),
             ("device", f"{made['device']} ({made['device_reason']})"),
             *filtered,
-            ("threshold", f"{made['threshold']:.6g} ({recipe['threshold']}): {made['base_voxels']} voxels{named}"),
+            ("threshold", f"{level}: {base:.0f} Å³ = {units.mass_kda(base):.0f} kDa of protein"),
             ("dilation", units.both(made["dilation_px"], zyx)),
             ("soft edge", f"{units.both(made['soft_edge_px'], zyx)}, {edge}, style {recipe['style']}"),
             ("edge", judged),
-            (
-                "volume",
-                f"{made['volume_angstrom3']:.0f} Å³ = {units.mass_kda(made['volume_angstrom3']):.0f} kDa of protein",
-            ),
+            ("volume", f"{made['volume_angstrom3']:.0f} Å³ (sum of the mask values)"),
             ("time", f"{sum(seconds.values()):.2f} s ({steps})"),
-            ("wrote", " and ".join(wrote)),
+            ("wrote", ", ".join(made["files"])),
         ]
     )

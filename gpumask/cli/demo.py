@@ -1,14 +1,10 @@
 """gpumask demo -o DIR"""
 
-from gpumask.cli import terminal
+RESOLUTION = 4.0  # Å, of the body: the rigid part of the simulated particle
 
 
-def add(verbs):
-    parser = verbs.add_parser(
-        "demo",
-        help="a full run on a simulated particle",
-        description="Simulate a particle of four domains, and make the mask of one of them for a local refinement.",
-    )
+def fill(parser):
+    parser.description = "Simulate a particle of four domains, and make the mask of one of them for a local refinement."
     parser.set_defaults(run=run)
     parser.add_argument("-o", "--output", metavar="DIR", default="demo", help="folder for the files (default: demo)")
     parser.add_argument("--box", metavar="N", type=int, default=160, help="edge of the box in voxels (default: 160)")
@@ -20,7 +16,7 @@ def run(arguments):
     import time
     from pathlib import Path
 
-    from gpumask import cli, io, simulation, units
+    from gpumask import cli, filters, io, simulation, units
     from gpumask.volume import Header, Volume
 
     folder = Path(arguments.output)
@@ -29,8 +25,9 @@ def run(arguments):
     particle = simulation.particle(box=arguments.box)
     size = (particle.voxel_size,) * 3
     origin = units.corner_px_to_angstrom(particle.offset, size)
+    mean = filters.lowpass((particle.half1 + particle.half2) / 2, RESOLUTION, size)
     volumes = {
-        "map.mrc": Volume((particle.half1 + particle.half2) / 2, size),
+        "map.mrc": Volume(mean, size),
         "half1.mrc": Volume(particle.half1, size),
         "half2.mrc": Volume(particle.half2, size),
         "head_base.mrc": Volume(particle.head_base, size, Header(origin=origin)),
@@ -42,13 +39,14 @@ def run(arguments):
     print(f"made in {time.perf_counter() - start:.1f} s. The arm and the head move, so they are blurred; the head")
     print("carries glycans. To refine the head alone, a mask is needed that cuts it out softly.")
     print()
-    print(f"{folder / 'map.mrc'} is the mean of half1.mrc and half2.mrc; {folder / 'head_base.mrc'} is the head's")
-    print("density as a segmentation tool exports it: cropped to its own small box. --like puts it back.")
+    print(f"{folder / 'map.mrc'} is the mean of half1.mrc and half2.mrc, low-passed to {RESOLUTION:g} Å;")
+    print(f"{folder / 'head_base.mrc'} is the head's density as a segmentation tool exports it:")
+    print("cropped to its own small box. --like puts it back on the grid of the map.")
     has_plot = _has_matplotlib()
     base, mask = folder / "head_base.mrc", folder / "head_mask.mrc"
     steps = [
         ["create", str(base), "--like", str(folder / "map.mrc"), "-o", str(mask), "--threshold", "0.05",
-         "--dilate", "5px", "--soft-edge", "17px", "--resolution", "4A", *(["--plot"] if has_plot else []),
+         "--dilate", "5px", "--soft-edge", "17px", "--resolution", f"{RESOLUTION:g}A", *(["--plot"] if has_plot else []),
          *(["--force"] if arguments.force else []),
          *(["--device", arguments.device] if arguments.device else [])],
         ["inspect", str(mask)],

@@ -3,12 +3,8 @@
 from gpumask.cli import terminal
 
 
-def add(verbs):
-    parser = verbs.add_parser(
-        "doctor",
-        help="what this machine has, which device will be used, and why",
-        description="Print what this machine has, which device `auto` chooses, and why.",
-    )
+def fill(parser):
+    parser.description = "Print what this machine has, which device `auto` chooses, and why."
     parser.set_defaults(run=run)
     parser.add_argument("--json", action="store_true", help="print one JSON document")
 

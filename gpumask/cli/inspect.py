@@ -3,12 +3,8 @@
 from gpumask.cli import terminal
 
 
-def add(verbs):
-    parser = verbs.add_parser(
-        "inspect",
-        help="header, statistics, and what a mask measures",
-        description="Print the header and statistics of a map; of a mask also volume, centre, edge, islands.",
-    )
+def fill(parser):
+    parser.description = "Print the header and statistics of a map; of a mask also volume, centre, edge, islands."
     parser.set_defaults(run=run)
     parser.add_argument("file", metavar="FILE", help="map or mask (MRC/CCP4, .gz and .bz2 too)")
     parser.add_argument("--voxel-size", metavar="X[,Y,Z]", help="Å; instead of the header's")

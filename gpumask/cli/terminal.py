@@ -1,6 +1,5 @@
 """What the verbs print: one JSON document or lines for people; progress and warnings on stderr."""
 
-import json
 import sys
 import time
 
@@ -33,6 +32,8 @@ class Progress:
 
 def document(values):
     """The one JSON document of ``--json``."""
+    import json
+
     print(json.dumps(values, indent=2, allow_nan=False))
 
 

@@ -1,0 +1,122 @@
+"""``python -m benchmarks [WORD]`` (in a checkout) or ``gpumask bench [WORD]``: check, warm up, time, compare.
+
+A benchmark is a module with ``tables(box)``, which yields tables of cases. Every case is checked before it is timed,
+and the cases of a table take turns, so that a busy moment of the machine hits all of them.
+"""
+
+import importlib
+import json
+import platform
+import statistics
+import subprocess
+import sys
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+
+WORDS = ("create", "start")
+
+
+@dataclass
+class Case:
+    """One row: `run` is timed; `note` says what it is; `error` is how far its result is from the reference."""
+
+    name: str
+    run: object
+    error: float | None = None
+    rounds: int = 5
+    seconds: list = field(default_factory=list)
+
+
+@dataclass
+class Table:
+    """Cases on one input. `base` names the row that speeds are told in multiples of; `voxels` gives bytes/voxel."""
+
+    title: str
+    cases: list
+    base: str
+    voxels: int = 0
+    copy_seconds: float | None = None
+    note: str = ""
+
+
+def run(word="create", box=None, as_json=False, save=None):
+    """Run one benchmark and print its tables; returns the exit code."""
+    if word not in WORDS:
+        print(f"benchmark must be one of {', '.join(WORDS)}, got {word!r}", file=sys.stderr)
+        return 2
+    document = {"benchmark": word, "machine": machine(), "tables": []}
+    for table in importlib.import_module(f".{word}", __name__).tables(box):
+        measure(table)
+        document["tables"].append(as_rows(table))
+        if not as_json:
+            show(document["tables"][-1])
+    if as_json:
+        print(json.dumps(document, indent=2))
+    if save:
+        Path(save).write_text(json.dumps(document, indent=2) + "\n")
+    return 0
+
+
+def measure(table):
+    """Time every case `rounds` times, taking turns."""
+    for turn in range(max(case.rounds for case in table.cases)):
+        for case in table.cases:
+            if turn < case.rounds:
+                start = time.perf_counter()
+                case.run()
+                case.seconds.append(time.perf_counter() - start)
+
+
+def as_rows(table):
+    """A measured table as plain values."""
+    base = next(statistics.median(case.seconds) for case in table.cases if case.name == table.base)
+    rows = []
+    for case in table.cases:
+        median = statistics.median(case.seconds)
+        row = {
+            "name": case.name,
+            "seconds_median": median,
+            "seconds_all": case.seconds,
+            "times_base": median / base,
+            "max_error": case.error,
+        }
+        if table.copy_seconds:
+            row["times_copy"] = median / table.copy_seconds
+        rows.append(row)
+    return {"title": table.title, "base": table.base, "note": table.note, "rows": rows}
+
+
+def show(table):
+    """Print a table of rows."""
+    width = max(len(row["name"]) for row in table["rows"])
+    copies = "times_copy" in table["rows"][0]
+    print(f"\n{table['title']}")
+    heading = f"{'':<{width}}  {'median s':>9}  {'x ' + 'base':>8}  {'x copy':>8}  {'max |Δ|':>9}"
+    print(heading if copies else heading.replace(f"  {'x copy':>8}", ""))
+    for row in table["rows"]:
+        error = "-" if row["max_error"] is None else f"{row['max_error']:.1e}"
+        copy = f"  {row['times_copy']:>8.1f}" if copies else ""
+        print(f"{row['name']:<{width}}  {row['seconds_median']:>9.4f}  {row['times_base']:>8.2f}{copy}  {error:>9}")
+    print(f"base: {table['base']}. {table['note']}")
+
+
+def machine():
+    """Where and with what the figures were measured."""
+    from gpumask import backend
+
+    facts = backend.facts()
+    try:
+        model = next(
+            line.split(":")[1] for line in Path("/proc/cpuinfo").read_text().splitlines() if "model name" in line
+        )
+    except (OSError, StopIteration):
+        model = platform.processor()
+    commit = subprocess.run(["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=False)
+    return {
+        "cpu": model.strip(),
+        "threads": facts["cpu_threads"],
+        "packages": {name: version for name, version in facts["packages"].items() if version},
+        "python": facts["python"],
+        "commit": commit.stdout.strip() or None,
+    }
