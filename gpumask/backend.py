@@ -7,6 +7,7 @@ from pathlib import Path
 from gpumask.errors import DeviceNotFound, UsageError
 
 VARIABLE = "GPUMASK_DEVICE"
+ASKED, FROM_VARIABLE = "asked for", f"from {VARIABLE}"
 
 
 def is_cupy(array):
@@ -51,6 +52,12 @@ def to_numpy(array):
     return array.get() if is_cupy(array) else array
 
 
+def synchronize(array):
+    """Wait for what is under way on the device of a CuPy array, so that it can be timed."""
+    if is_cupy(array):
+        xp(array).cuda.get_current_stream().synchronize()
+
+
 def choose(device=None):
     """Decide where volumes are placed.
 
@@ -73,10 +80,10 @@ def choose(device=None):
     DeviceNotFound
         A CUDA device was demanded and cannot be used; ``auto`` falls back to the CPU, a demand never does.
     """
-    source = "asked for"
+    source = ASKED
     if device is None:
         device = os.environ.get(VARIABLE) or "auto"
-        source = f"from {VARIABLE}" if os.environ.get(VARIABLE) else "asked for"
+        source = FROM_VARIABLE
     kind, _, index = device.partition(":")
     if kind not in ("auto", "cpu", "cuda") or (index and (kind != "cuda" or not index.isdigit())):
         raise UsageError(f"device must be auto, cpu, cuda or cuda:N, got {device!r}")
@@ -106,12 +113,40 @@ def _cuda_device(index):
 
 def place(volume, device):
     """The same Volume with its data on `device` (``cpu`` or ``cuda:N``)."""
+    return volume.with_data(place_array(volume.data, device))
+
+
+def place_array(array, device):
+    """`array` on `device` (``cpu`` or ``cuda:N``)."""
     if device == "cpu":
-        return volume.with_data(to_numpy(volume.data))
+        return to_numpy(array)
     import cupy
 
     with cupy.cuda.Device(int(device.partition(":")[2] or 0)):
-        return volume.with_data(cupy.asarray(volume.data))
+        return cupy.asarray(array)
+
+
+def is_demanded(reason):
+    """Whether the reason that :func:`choose` gave says that the device was demanded, so that nothing else will do."""
+    return reason.startswith((ASKED, FROM_VARIABLE))
+
+
+def device_memory(device):
+    """Bytes that can still be taken on ``cuda:N``, its pool's free blocks included."""
+    import cupy
+
+    with cupy.cuda.Device(int(device.partition(":")[2] or 0)) as used:
+        return used.mem_info[0] + cupy.get_default_memory_pool().free_bytes()
+
+
+def free_memory(device):
+    """Give back what CuPy keeps for later on ``cuda:N``: memory pools and plans of transforms."""
+    import cupy
+
+    with cupy.cuda.Device(int(device.partition(":")[2] or 0)):
+        cupy.fft.config.get_plan_cache().clear()
+        cupy.get_default_memory_pool().free_all_blocks()
+        cupy.get_default_pinned_memory_pool().free_all_blocks()
 
 
 def available_memory():

@@ -8,7 +8,7 @@ from numbers import Real
 
 from gpumask import backend, fourier
 from gpumask.errors import UsageError
-from gpumask.units import shell_frequency_step
+from gpumask.units import shell_frequency_step, voxel_edges
 
 
 def lowpass(array, resolution, voxel_size):
@@ -18,7 +18,7 @@ def lowpass(array, resolution, voxel_size):
     ``0.5 + 0.5·cos(π·(f - (s - 1))/2)``, f in shells. The filter of RELION's ``relion_mask_create --lowpass``;
     non-cubic boxes use shells of the longest edge.
     """
-    size = _edges(voxel_size)
+    size = voxel_edges(voxel_size)
     step = shell_frequency_step(array.shape, size)
     middle = math.floor(1 / (_positive(resolution, "low-pass resolution") * step) + 0.5)
     low, high = max(0, middle - 1), middle + 1
@@ -41,14 +41,14 @@ def butterworth(array, resolution, voxel_size, order=8):
     xp = backend.xp(array)
     cutoff = _positive(resolution, "Butterworth resolution")
     return fourier.apply_radial(
-        array, _edges(voxel_size), lambda frequency: 1 / xp.sqrt(1 + (frequency * cutoff) ** (2 * order))
+        array, voxel_edges(voxel_size), lambda frequency: 1 / xp.sqrt(1 + (frequency * cutoff) ** (2 * order))
     )
 
 
 def rect(array, resolution, voxel_size):
     """Rectangular low-pass: frequencies up to ``1/resolution`` are kept, those beyond are dropped. It rings."""
     edge = (1 + 1e-9) / _positive(resolution, "rectangular low-pass resolution")
-    return fourier.apply_radial(array, _edges(voxel_size), lambda frequency: frequency <= edge)
+    return fourier.apply_radial(array, voxel_edges(voxel_size), lambda frequency: frequency <= edge)
 
 
 def gaussian(array, sigma, voxel_size):
@@ -57,16 +57,29 @@ def gaussian(array, sigma, voxel_size):
     As ChimeraX ``volume gaussian sDev``: each 1-D kernel is normalised to unit sum, then cut at
     ``min(n // 2, int(5·sigma_px + 1))`` voxels.
     """
+    return convolve(array, gaussian_kernels(array.shape, sigma, voxel_size))
+
+
+def gaussian_kernels(shape, sigma, voxel_size):
+    """The three 1-D kernels (z, y, x) of :func:`gaussian` for a box of `shape`; numpy, float64, odd lengths."""
+    import numpy
+
     _positive(sigma, "Gaussian standard deviation")
+    kernels = []
+    for length, edge in zip(shape, voxel_edges(voxel_size), strict=True):
+        sigma_px, middle = sigma / edge, length // 2
+        reach = min(middle, int(5 * sigma_px + 1))
+        kernel = numpy.exp(-0.5 * (numpy.arange(-middle, middle + 1) / sigma_px) ** 2)
+        kernels.append((kernel / kernel.sum())[middle - reach : middle + reach + 1])
+    return kernels
+
+
+def convolve(array, kernels):
+    """Convolve with a symmetric 1-D kernel along each axis, z first; zero outside the box; float32."""
     xp, ndimage = backend.xp(array), backend.ndimage(array)
     array = array.astype(xp.float32, copy=False)
-    for axis, edge in enumerate(_edges(voxel_size)):
-        length, sigma_px = array.shape[axis], sigma / edge
-        reach = min(length // 2, int(5 * sigma_px + 1))
-        offsets = xp.arange(-(length // 2), length // 2 + 1, dtype=xp.float64)
-        kernel = xp.exp(-0.5 * (offsets / sigma_px) ** 2)
-        kernel = (kernel / kernel.sum())[length // 2 - reach : length // 2 + reach + 1]
-        array = ndimage.correlate1d(array, kernel, axis=axis, mode="constant", cval=0.0)
+    for axis, kernel in enumerate(kernels):
+        array = ndimage.correlate1d(array, xp.asarray(kernel), axis=axis, mode="constant", cval=0.0)
     return array
 
 
@@ -74,7 +87,3 @@ def _positive(value, what):
     if not (isinstance(value, Real) and 0 < value < math.inf):
         raise UsageError(f"{what} must be a number > 0 Å, got {value!r}")
     return value
-
-
-def _edges(voxel_size):
-    return (voxel_size,) * 3 if isinstance(voxel_size, Real) else tuple(voxel_size)

@@ -9,17 +9,21 @@ import gzip
 import hashlib
 import math
 import os
+import secrets
 import warnings
 import zlib
 from contextlib import contextmanager
+from numbers import Real
 from pathlib import Path
 
 import numpy as np
 from mrcfile.dtypes import HEADER_DTYPE
 
-from gpumask import backend
+from gpumask import backend, units
 from gpumask._cpu import statistics
+from gpumask._cpu.statistics import of_chunks
 from gpumask.errors import (
+    GpumaskError,
     GpumaskWarning,
     InputNotFound,
     InputRefused,
@@ -33,7 +37,8 @@ HEADER_BYTES = 1024
 MODES = {0: np.dtype(np.int8), 1: np.dtype(np.int16), 2: np.dtype(np.float32), 6: np.dtype(np.uint16),
          12: np.dtype(np.float16)}  # fmt: skip
 OUTPUT_MODES = {"float32": 2, "float16": 12, "int8": 0, "labels": 6}
-DEFLATE_RATIO = 1100  # deflate cannot shrink data by more than 1032
+PACKED_RATIO = {b"\x1f\x8b": 1100, b"BZ": 30000}  # what deflate and bzip2 can shrink data by at the most, and a bit
+TRAILING_READ = 1 << 16
 RIGHT_ANGLE = 0.01  # degrees
 LABELS, LABEL_LENGTH = 10, 80
 SAME_VOXEL_ERROR, SAME_VOXEL_NOTE = 1e-2, 1e-3  # relative
@@ -74,43 +79,111 @@ def read(path, device="cpu", *, voxel_size=None, nan_to=None):
 
 def load(path, *, voxel_size=None, nan_to=None):
     """:func:`read` onto the CPU, giving ``(volume, notes)`` where it would warn."""
-    path = Path(path)
-    notes = []
-    try:
-        with _open(path) as (stream, size):
-            header = _header(path, stream)
-            shape, dtype, skip = _layout(path, header)
-            count = math.prod(shape)
-            _check_size(path, shape, HEADER_BYTES + skip + count * dtype.itemsize, size, count * (dtype.itemsize + 4))
-            grid = _grid(path, header, voxel_size, notes)
-            stream.seek(HEADER_BYTES + skip)
-            data = np.empty(count, dtype)
-            got = _read_into(stream, memoryview(data).cast("B"))
-            if got < data.nbytes:
+    source = Slabs(path, voxel_size=voxel_size, nan_to=nan_to)
+    source.check_memory(math.prod(source.shape) * (source.dtype.itemsize + 4))
+    with _refusals(source.path):
+        data = source.whole()
+    return Volume(data, source.voxel_size, source.header), source.notes
+
+
+class Slabs:
+    """A map file that is read a few z planes at a time; its header is read and checked on the spot.
+
+    Attributes
+    ----------
+    shape, voxel_size : tuple
+        (z, y, x), Å.
+    header : Header
+    notes : list of str
+        What :func:`read` would warn about, as far as it has been read.
+    """
+
+    def __init__(self, path, *, voxel_size=None, nan_to=None):
+        if nan_to is not None and not (isinstance(nan_to, Real) and math.isfinite(nan_to)):
+            raise UsageError(f"NaN can be replaced by a finite number only, got {nan_to!r}")
+        if voxel_size is not None:
+            voxel_size = units.voxel_edges(voxel_size)
+        self.path, self.nan_to, self.notes = Path(path), nan_to, []
+        with _refusals(self.path), _open(self.path) as (stream, size):
+            header = _header(self.path, stream)
+            self.stored, self.dtype, skip = _layout(self.path, header)
+            self.start = HEADER_BYTES + skip
+            needed = self.start + math.prod(self.stored) * self.dtype.itemsize
+            _check_length(self.path, self.stored, needed, size)
+            self.trailing = size - needed if size is not None else None
+            self.order, voxel, self.header = _grid(self.path, header, voxel_size, self.notes)
+        self.shape = tuple(self.stored[axis] for axis in self.order)
+        self.voxel_size = _stored_voxel_size(voxel, self.shape)
+
+    def check_memory(self, needed):
+        """Refuse a box that needs more bytes than are free."""
+        available = backend.available_memory()
+        if available is not None and needed > available:
+            raise InputRefused(
+                f"{self.path}: {_by(self.stored)} voxels need {needed / 2**30:.1f} GiB, {available / 2**30:.1f} GiB "
+                "are free"
+            )
+
+    def whole(self):
+        """All data, float32, (z, y, x)."""
+        with _open(self.path) as (stream, _):
+            stream.seek(self.start)
+            data = self._read(stream, self.stored[0]).transpose(self.order)
+            self._note_trailing(stream)
+        return self._cleaned(np.ascontiguousarray(data, np.float32))
+
+    def slabs(self, planes):
+        """Consecutive float32 arrays of at most `planes` z planes, from the first plane on."""
+        if self.order[0] != 0:
+            raise InputRefused(
+                f"{self.path}: z is not the slowest axis of the file, so it cannot be read in slabs; rewrite it with "
+                "axes x, y, z (1, 2, 3) or use a machine with more memory"
+            )
+        with _refusals(self.path), _open(self.path) as (stream, _):
+            stream.seek(self.start)
+            for first in range(0, self.shape[0], planes):
+                data = self._read(stream, min(planes, self.shape[0] - first)).transpose(self.order)
+                yield self._cleaned(np.ascontiguousarray(data, np.float32))
+            self._note_trailing(stream)
+
+    def _read(self, stream, sections):
+        data = np.empty((sections, *self.stored[1:]), self.dtype)
+        got = _read_into(stream, memoryview(data.reshape(-1)).cast("B"))
+        if got < data.nbytes:
+            raise InputRefused(
+                f"{self.path}: truncated: the header claims {_by(self.stored)} voxels, {data.nbytes - got} bytes of "
+                "them or more are missing; copy or download it again"
+            )
+        return data
+
+    def _cleaned(self, data):
+        bad = data.size - np.count_nonzero(np.isfinite(data))
+        if bad:
+            if self.nan_to is None:
                 raise InputRefused(
-                    f"{path}: truncated: the header claims {_by(shape)} voxels = {data.nbytes} bytes of data, "
-                    f"the file holds {got}; copy or download it again"
+                    f"{self.path}: {bad} voxels are NaN or Inf; repair the map or replace them with --nan-to 0"
                 )
-            trailing = len(stream.read(1 << 20))
-            if trailing:
-                notes.append(
-                    f"{path}: {'at least ' * (trailing == 1 << 20)}{trailing} bytes after the data are ignored"
-                )
-    except (EOFError, gzip.BadGzipFile, zlib.error) as error:
-        raise InputRefused(f"{path}: damaged compressed file ({error}); copy or download it again") from error
-    except OSError as error:
-        if isinstance(error, InputRefused):
-            raise
-        raise InputNotFound(f"{path}: cannot be read: {error.strerror or error}; check the name") from error
-    order, voxel, facts = grid
-    data = np.ascontiguousarray(data.reshape(shape).transpose(order), np.float32)
-    bad = data.size - np.count_nonzero(np.isfinite(data))
-    if bad:
-        if nan_to is None:
-            raise InputRefused(f"{path}: {bad} voxels are NaN or Inf; repair the map or replace them with --nan-to 0")
-        data[~np.isfinite(data)] = nan_to
-        notes.append(f"{path}: {bad} NaN or Inf voxels set to {nan_to:g}")
-    return Volume(data, _stored_voxel_size(voxel, data.shape), facts), notes
+            data[~np.isfinite(data)] = self.nan_to
+            self._note(f"{self.path}: {bad} NaN or Inf voxels set to {self.nan_to:g}")
+        return data
+
+    def _note_trailing(self, stream):
+        """Say so where the file goes on after its data; the end of a packed file, with its checksum, is read here."""
+        trailing, more = self.trailing, ""
+        if trailing is None:
+            try:
+                trailing = len(stream.read(TRAILING_READ))
+            except gzip.BadGzipFile as error:
+                if not str(error).startswith("Not a gzipped file"):  # a wrong checksum
+                    raise
+                trailing, more = 1, "at least "
+            more = "at least " if trailing == TRAILING_READ else more
+        if trailing:
+            self._note(f"{self.path}: {more}{trailing} byte{'s' * (trailing > 1)} after the data are ignored")
+
+    def _note(self, text):
+        if text not in self.notes:
+            self.notes.append(text)
 
 
 def write(path, volume, *, mode="float32", overwrite=False, label=None):
@@ -143,15 +216,35 @@ def write(path, volume, *, mode="float32", overwrite=False, label=None):
 
 def encode(volume, mode="float32", label=None):
     """Header and data of the MRC file for `volume`, as two buffers."""
-    if mode not in OUTPUT_MODES:
-        raise UsageError(f"mode must be one of {', '.join(OUTPUT_MODES)}, got {mode!r}")
     data = _as_mode(backend.to_numpy(volume.data), mode)
-    low, high, mean, deviation = statistics(data)
-    labels = (*volume.header.labels[: LABELS - 1], label) if label else volume.header.labels
+    return _encode_header(volume.shape, volume.voxel_size, volume.header, mode, label, statistics(data)), _bytes(data)
+
+
+def encode_slabs(stream, shape, voxel_size, header, mode, label, slabs):
+    """Write the MRC file of a volume that comes in slabs: ``slabs(write)`` calls ``write`` with consecutive slabs.
+
+    The statistics of the header are those of the data as written, which is read once more for them.
+    """
+    stream.write(bytes(HEADER_BYTES))
+    slabs(lambda slab: stream.write(_bytes(_as_mode(slab, mode))))
+    dtype = MODES[OUTPUT_MODES[mode]]
+
+    def written():
+        stream.seek(HEADER_BYTES)
+        for _ in range(shape[0]):
+            yield np.frombuffer(stream.read(math.prod(shape[1:]) * dtype.itemsize), dtype)
+
+    found = of_chunks(written)
+    stream.seek(0)
+    stream.write(_encode_header(shape, voxel_size, header, mode, label, found))
+
+
+def _encode_header(shape, voxel_size, facts, mode, label, found):
+    labels = (*facts.labels[: LABELS - 1], label) if label else facts.labels[:LABELS]
+    if not all(-(1 << 31) <= n < 1 << 31 for n in facts.nstart):
+        raise InputRefused(f"NSTART {_by(facts.nstart)} does not fit in a header")
     header = np.zeros((), HEADER_DTYPE.newbyteorder("<"))
-    for axis, n, edge, start, origin in zip(
-        "zyx", data.shape, volume.voxel_size, volume.header.nstart, volume.header.origin, strict=True
-    ):
+    for axis, n, edge, start, origin in zip("zyx", shape, voxel_size, facts.nstart, facts.origin, strict=True):
         header[f"n{axis}"] = header[f"m{axis}"] = n
         header["cella"][axis] = n * edge
         header[f"n{axis}start"] = start
@@ -159,7 +252,7 @@ def encode(volume, mode="float32", label=None):
     header["mode"] = OUTPUT_MODES[mode]
     header["cellb"]["alpha"] = header["cellb"]["beta"] = header["cellb"]["gamma"] = 90
     header["mapc"], header["mapr"], header["maps"] = 1, 2, 3
-    header["dmin"], header["dmax"], header["dmean"], header["rms"] = low, high, mean, deviation
+    header["dmin"], header["dmax"], header["dmean"], header["rms"] = found
     header["ispg"] = 1
     header["nversion"] = 20141
     header["map"] = b"MAP "
@@ -167,7 +260,11 @@ def encode(volume, mode="float32", label=None):
     header["nlabl"] = len(labels)
     for number, text in enumerate(labels):
         header["label"][number] = text.encode("ascii", "replace")[:LABEL_LENGTH]
-    return header.tobytes(), memoryview(data).cast("B")
+    return header.tobytes()
+
+
+def _bytes(data):
+    return memoryview(data.reshape(-1)).cast("B")
 
 
 def write_files(files, overwrite=False):
@@ -176,33 +273,49 @@ def write_files(files, overwrite=False):
     Parameters
     ----------
     files : list of (path, chunks)
-        ``chunks`` are bytes-like and written one after another. Each file is written under a temporary name in the
-        folder of its path and fsynced; then all are renamed.
+        ``chunks`` are bytes-like and written one after another, or a function that is called with the stream (which can
+        be read and sought). Each file is written under a temporary name in the folder of its path and fsynced; then all
+        are renamed.
     overwrite : bool
         Replace existing files.
     """
     files = [(Path(path), chunks) for path, chunks in files]
     for path, _ in files:
         check_output(path, overwrite)
-    temporary = [path.with_name(f".{path.name}.{os.getpid()}.tmp") for path, _ in files]
+    fresh, old, done = {}, {}, []  # path -> temporary file, path -> second name of the file to be replaced
     try:
-        for (_, chunks), name in zip(files, temporary, strict=True):
-            with name.open("xb") as stream:
-                for chunk in chunks:
-                    stream.write(chunk)
+        for path, chunks in files:
+            with _temporary(path, fresh).open("x+b") as stream:
+                if callable(chunks):
+                    chunks(stream)
+                else:
+                    stream.writelines(chunks)
                 stream.flush()
                 os.fsync(stream.fileno())
-        for (path, _), name in zip(files, temporary, strict=True):
-            name.replace(path)
+        for path, _ in files:
+            if path.exists() and len(files) > 1:
+                _temporary(path, old).hardlink_to(path)
+            fresh[path].replace(path)
+            done.append(path)
     except OSError as error:
+        for before in done:
+            old.pop(before).replace(before) if before in old else before.unlink()
+        if isinstance(error, GpumaskError):
+            raise
         raise WriteFailed(
-            f"{files[0][0]}: could not be written: {error.strerror or error}; nothing was left behind"
+            f"{path}: could not be written: {error.strerror or error}; nothing was left behind"
         ) from error
     finally:
-        for name in temporary:
+        for name in (*fresh.values(), *old.values()):
             name.unlink(missing_ok=True)
     for folder in {path.parent for path, _ in files}:
         _sync_folder(folder)
+
+
+def _temporary(path, names):
+    """A new name in the folder of `path`, kept in `names`; short, since `path` may be as long as names may be."""
+    names[path] = path.with_name(f".gpumask-{os.getpid()}-{secrets.token_hex(4)}.tmp")
+    return names[path]
 
 
 def check_output(path, overwrite=False):
@@ -280,18 +393,33 @@ def paste(name, volume, other_name, other):
 
 
 @contextmanager
+def _refusals(path):
+    """Errors of reading, in the words of this package."""
+    try:
+        yield
+    except (EOFError, gzip.BadGzipFile, zlib.error) as error:
+        raise InputRefused(f"{path}: damaged compressed file ({error}); copy or download it again") from error
+    except OSError as error:
+        if isinstance(error, InputRefused):
+            raise
+        if error.errno is None:  # bz2's way to say so
+            raise InputRefused(f"{path}: damaged compressed file ({error}); copy or download it again") from error
+        raise InputNotFound(f"{path}: cannot be read: {error.strerror or error}; check the name") from error
+
+
+@contextmanager
 def _open(path):
-    """The unpacked stream, and its length where that is known without unpacking, else minus the packed length."""
+    """The unpacked stream, and the length of the file, None where it is packed."""
     with path.open("rb") as raw:
         size = os.fstat(raw.fileno()).st_size
         magic = raw.read(3)
         raw.seek(0)
         if magic[:2] == b"\x1f\x8b":
             with gzip.GzipFile(fileobj=raw) as stream:
-                yield stream, -size
+                yield stream, None
         elif magic == b"BZh":
             with bz2.BZ2File(raw) as stream:
-                yield stream, -size
+                yield stream, None
         else:
             yield raw, size
 
@@ -332,18 +460,16 @@ def _layout(path, header):
     return shape, MODES[mode].newbyteorder(header.dtype["mode"].byteorder), skip
 
 
-def _check_size(path, shape, needed, size, memory):
-    """Refuse a file too short for what its header claims (`size` < 0: packed length), or a box too large for memory."""
-    held = size if size >= 0 else -size * DEFLATE_RATIO
+def _check_length(path, shape, needed, size):
+    """Refuse a file too short for what its header claims; of a packed file (`size` None) what could be in it counts."""
+    held, most = size, ""
+    if size is None:
+        with path.open("rb") as raw:
+            held, most = path.stat().st_size * PACKED_RATIO[raw.read(2)], "at most "
     if held < needed:
         raise InputRefused(
             f"{path}: truncated: the header claims {_by(shape)} voxels = {needed} bytes in all, the file holds "
-            f"{'at most ' * (size < 0)}{held}; copy or download it again"
-        )
-    available = backend.available_memory()
-    if available is not None and memory > available:
-        raise InputRefused(
-            f"{path}: {_by(shape)} voxels need {memory / 2**30:.1f} GiB, {available / 2**30:.1f} GiB are free"
+            f"{most}{held}; copy or download it again"
         )
 
 
@@ -364,11 +490,10 @@ def _grid(path, header, voxel_size, notes):
     stored = [int(header[name]) for name in ("nz", "ny", "nx")]
     sampled = [int(header[name]) for name in ("mz", "my", "mx")]
     cell = [float(header["cella"][axis]) for axis in "zyx"]
-    if voxel_size is not None:
-        voxel = (voxel_size,) * 3 if np.isscalar(voxel_size) else tuple(voxel_size)
-    elif all(0 < edge < math.inf for edge in cell):
+    voxel = voxel_size
+    if voxel is None:
         voxel = [edge / (m if m > 0 else stored[i]) for edge, m, i in zip(cell, sampled, order, strict=True)]
-    else:
+    if not all(units.SMALLEST_VOXEL <= v <= units.LARGEST_VOXEL for v in voxel):
         raise InputRefused(
             f"{path}: the header's cell is {_by(cell, 'g')} Å, so the voxel size is unknown; give it with --voxel-size"
         )
@@ -402,13 +527,21 @@ def _read_into(stream, buffer):
 
 def _as_mode(data, mode):
     """`data` in C order and the dtype of the mode; refused where values would not survive."""
+    if mode not in OUTPUT_MODES:
+        raise UsageError(f"mode must be one of {', '.join(OUTPUT_MODES)}, got {mode!r}")
     wanted = MODES[OUTPUT_MODES[mode]]
+    if data.dtype.kind not in "biuf":
+        raise InputRefused(f"only real numbers can be written, got {data.dtype}")
     if mode == "int8" and not np.isin(data, (0, 1)).all():
         raise InputRefused("int8 holds binary masks only, this one has a soft edge; write float32 or float16")
-    if mode == "labels" and not (np.equal(np.mod(data, 1), 0).all() and data.min() >= 0 and data.max() <= 65535):
+    if mode == "labels" and not (data.min() >= 0 and data.max() <= 65535 and (data == np.floor(data)).all()):
         raise InputRefused("labels must be whole numbers from 0 to 65535; write float32")
-    if mode == "float16" and np.abs(data).max() > np.finfo(np.float16).max:
-        raise InputRefused(f"float16 reaches ±65504, the data {np.abs(data).max():g}; write float32")
+    if not np.isfinite(data).all():
+        raise InputRefused("the data hold NaN or Inf, which no reader accepts")
+    low, high = float(data.min()), float(data.max())
+    limit = float(np.finfo(wanted if wanted.kind == "f" else np.float32).max)
+    if max(-low, high) > limit:
+        raise InputRefused(f"{mode} reaches ±{limit:g}, the data go from {low:g} to {high:g}; scale them")
     return np.ascontiguousarray(data, wanted)
 
 

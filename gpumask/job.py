@@ -1,14 +1,19 @@
 """Files in, files out: the one path that the command line and every integration share."""
 
 import json
+import math
 import time
 from pathlib import Path
 
+import numpy as np
+
 import gpumask
-from gpumask import backend, io, mask, pipeline, regions, units
+from gpumask import backend, io, mask, pipeline, regions, slabs, units
 from gpumask._cpu import statistics
 from gpumask.errors import InputNotFound, OutOfMemory, UsageError
 from gpumask.recipe import loads
+
+MEMORY_SHARE = 0.8  # of what is free
 
 
 def read_recipe(path):
@@ -33,6 +38,7 @@ def create(
     voxel_size=None,
     nan_to=None,
     plot=False,
+    memory=None,
     progress=None,
 ):
     """Make a mask from a map file, and write it with its provenance beside it.
@@ -52,6 +58,8 @@ def create(
         See :func:`gpumask.read`.
     plot : bool
         Draw three slices (extra ``plot``).
+    memory : int, optional
+        Bytes to stay within; a box that needs more is made in slabs. Default: 80 % of what is free.
     progress : callable, optional
         Called with the name of each step as it begins.
 
@@ -72,65 +80,137 @@ def create(
                 raise UsageError(f"{path}: is an input; give the output another name")
     device, reason = backend.choose(device)
     progress = progress or (lambda name: None)
-    seconds = {}
+    run = _Run(recipe, device, backend.is_demanded(reason), memory, progress)
     progress("read")
     start = time.perf_counter()
-    volume, notes = io.load(map_path, voxel_size=voxel_size, nan_to=nan_to)
-    behind = volume
-    if like is not None:
-        behind, more = io.load(like)
-        volume, pasted = io.paste(map_path.name, volume, Path(like).name, behind)
-        notes += [*more, *pasted]
-    seconds["read"] = time.perf_counter() - start
-    start = time.perf_counter()
+    source = io.Slabs(map_path, voxel_size=voxel_size, nan_to=nan_to)
     digest = io.sha256(map_path)
-    seconds["hash"] = time.perf_counter() - start
-    try:
-        placed = backend.place(volume, device)
-        made = pipeline.make(placed, recipe, progress)
-        soft = backend.place(made.volume, "cpu")
-    except MemoryError as error:
-        raise OutOfMemory(f"{map_path}: a box of {_by(volume.shape)} voxels does not fit in memory: {error}") from error
-    seconds |= made.seconds
-    document = {
-        "output": str(output),
-        "files": [str(path) for path in outputs],
-        "recipe": recipe.to_dict(),
-        "recipe_hash": recipe.hash,
-        "input": {"path": str(map_path), "sha256": digest},
-        "like": None if like is None else str(like),
-        "version": gpumask.__version__,
-        "voxel_size_angstrom": units.xyz(volume.voxel_size),
-        "box": units.xyz(volume.shape),
-        "threshold": made.threshold,
-        "dilation_px": made.dilation_px,
-        "soft_edge_px": made.soft_edge_px,
-        "minimum_soft_edge_px": made.minimum_soft_edge_px,
-        "equivalent_edge_px": made.equivalent_edge_px,
-        "base_voxels": made.base_voxels,
-        "volume_angstrom3": made.volume_angstrom3,
-        "components": made.components,
-        "faces_touched": made.faces_touched,
-        "verdict": made.verdict,
-        "device": device,
-        "device_reason": reason,
-        "seconds": seconds,
-        "warnings": [*notes, *made.warnings],
-    }
+    grid, behind = source, None
+    streamed = like is None and run.budget(source) < pipeline.memory_needed(source.shape, recipe)
+    if streamed and plot:
+        raise UsageError(f"{map_path}: is made in slabs for want of memory, so that there is no figure; drop --plot")
+    if not streamed:
+        source.check_memory(2 * 4 * math.prod(source.shape))
+        volume, notes = io.load(map_path, voxel_size=voxel_size, nan_to=nan_to)
+        run.notes += notes
+        behind = volume
+        if like is not None:
+            behind, more = io.load(like)
+            volume, pasted = io.paste(map_path.name, volume, Path(like).name, behind)
+            run.notes += [*more, *pasted]
+        grid = volume
+    seconds = {"read": time.perf_counter() - start}
+
+    def document():
+        made = run.made
+        return {
+            "output": str(output),
+            "files": [str(path) for path in outputs],
+            "recipe": recipe.to_dict(),
+            "recipe_hash": recipe.hash,
+            "input": {"path": str(map_path), "sha256": digest},
+            "like": None if like is None else str(like),
+            "version": gpumask.__version__,
+            "voxel_size_angstrom": units.xyz(grid.voxel_size),
+            "box": units.xyz(grid.shape),
+            "threshold": made.threshold,
+            "dilation_px": made.dilation_px,
+            "soft_edge_px": made.soft_edge_px,
+            "minimum_soft_edge_px": made.minimum_soft_edge_px,
+            "equivalent_edge_px": made.equivalent_edge_px,
+            "base_voxels": made.base_voxels,
+            "volume_angstrom3": made.volume_angstrom3,
+            "components": made.components,
+            "faces_touched": made.faces_touched,
+            "verdict": made.verdict,
+            "device": run.device,
+            "device_reason": reason,
+            "seconds": {**seconds, **made.seconds},
+            "warnings": [*run.notes, *made.warnings],
+        }
+
+    def write_document(stream):
+        stream.write((json.dumps(document(), indent=2) + "\n").encode())
+
     label = f"gpumask {gpumask.__version__} create, recipe {recipe.hash}"
+    if streamed:
+        run.notes.append(f"{map_path}: made in slabs, since the whole box needs more memory than may be used")
+
+        def write_mask(stream):
+            def slabs_to(write):
+                run.in_slabs(source, write)
+
+            io.encode_slabs(stream, source.shape, source.voxel_size, source.header, mode, label, slabs_to)
+
+        files = [(output, write_mask), (sidecar, write_document)]
+    else:
+        soft = run.whole(volume)
+        files = [(output, io.encode(soft, mode, label)), (sidecar, write_document)]
+        if plot:
+            from gpumask.report.slices import draw
+
+            progress("plot")
+            files.append((picture, [draw(soft.data, behind.data, voxel_size=soft.voxel_size, title=output.name)]))
     progress("write")
     start = time.perf_counter()
-    chunks = io.encode(soft, mode, label)
-    drawing = []
-    if plot:
-        from gpumask.report.slices import draw
+    io.write_files(files, overwrite)
+    seconds["write"] = time.perf_counter() - start - (sum(run.made.seconds.values()) if streamed else 0)
+    run.notes += [note for note in source.notes if note not in run.notes]
+    return document()
 
-        drawing = [(picture, [draw(soft.data, behind.data, voxel_size=soft.voxel_size, title=output.name)])]
-    seconds["write"] = time.perf_counter() - start
-    text = (json.dumps(document, indent=2) + "\n").encode()
-    io.write_files([(output, chunks), (sidecar, [text]), *drawing], overwrite)
-    seconds["write"] = time.perf_counter() - start
-    return document
+
+class _Run:
+    """A recipe on its way to a mask: in memory if it fits, else in slabs, else, unless the device was demanded, on the
+    CPU; each step down is noted."""
+
+    def __init__(self, recipe, device, demanded, memory, progress):
+        self.recipe, self.device, self.demanded, self.memory = recipe, device, demanded, memory
+        self.progress, self.notes, self.made = progress, [], None
+
+    def budget(self, source):
+        """Bytes that may be used for a box."""
+        available = backend.available_memory()
+        limits = [self.memory, None if available is None else int(MEMORY_SHARE * available)]
+        return min(limit for limit in (*limits, math.inf) if limit is not None)
+
+    def whole(self, volume):
+        """The mask as a Volume in host memory."""
+        rungs = [("in memory", self.device, self._at_once)]
+        if self.device != "cpu":
+            rungs += [("with the device's caches freed", self.device, self._after_freeing)]
+        rungs += [("in slabs", self.device, self._by_slabs)]
+        if self.device != "cpu" and not self.demanded:
+            rungs += [("on the CPU", "cpu", self._at_once), ("in slabs on the CPU", "cpu", self._by_slabs)]
+        for (name, device, rung), following in zip(rungs, [*rungs[1:], None], strict=True):
+            try:
+                soft = rung(volume, device)
+            except MemoryError as error:
+                if following is None:
+                    raise OutOfMemory(f"a box of {_by(volume.shape)} voxels does not fit in memory: {error}") from error
+                self.notes.append(f"out of memory {name} on {device}; going on {following[0]}")
+            else:
+                self.device = device
+                return soft
+        return None
+
+    def in_slabs(self, source, write, device=None):
+        """Run in slabs from `source` to `write`."""
+        device = device or self.device
+        budget = self.budget(source) if device == "cpu" else backend.device_memory(device)
+        self.made = slabs.make(source, self.recipe, write, budget, device, self.progress)
+
+    def _at_once(self, volume, device):
+        self.made = pipeline.make(backend.place(volume, device), self.recipe, self.progress)
+        return backend.place(self.made.volume, "cpu")
+
+    def _after_freeing(self, volume, device):
+        backend.free_memory(device)
+        return self._at_once(volume, device)
+
+    def _by_slabs(self, volume, device):
+        made = []
+        self.in_slabs(slabs.InMemory(volume), made.append, device)
+        return volume.with_data(np.concatenate(made), recipe=self.recipe)
 
 
 def inspect(path, *, voxel_size=None, nan_to=None):

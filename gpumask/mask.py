@@ -12,6 +12,7 @@ from gpumask import backend, fourier, regions
 from gpumask.errors import UsageError
 from gpumask.recipe import EDGES, STYLES, parse_edge, parse_threshold
 
+FACES = ("-x", "+x", "-y", "+y", "-z", "+z")
 SLACK = 1e-6  # px²: r = 7 Å / 1.4 Å must count d = 5
 RANGE_SLACK = 1e-6  # how far mask values may leave [0, 1]
 _UINT16_LIMIT = 32766  # cap + largest cost of one axis must stay below 2**16
@@ -37,9 +38,14 @@ def threshold_level(array, text):
     UsageError
         None of these forms.
     """
+    return level_from_statistics(text, lambda: backend.of(array).statistics(array))
+
+
+def level_from_statistics(text, statistics):
+    """:func:`threshold_level` where ``statistics()`` gives min, max, mean and standard deviation; called if needed."""
     kind, value = parse_threshold(text)
     if kind != "value":
-        _, high, mean, deviation = backend.of(array).statistics(array)
+        _, high, mean, deviation = statistics()
         value = value * high if kind == "max" else mean + value * deviation
     import numpy
 
@@ -216,23 +222,45 @@ def equivalent_edge(mask):
 
     Exact for flat edges; 0 for a binary mask. The gradient is by central differences.
     """
-    xp = backend.xp(mask)
     box = regions.bounding_box(mask != mask[0, 0, 0])
     if box is None:
         return 0.0
-    box = tuple(slice(max(s.start - 1, 0), s.stop + 1) for s in box)
-    mask = mask[box]
-    softness = steepness = 0.0
-    for z in range(len(mask)):
-        plane = mask[z].astype(xp.float64)
-        softness += float((plane * (1 - plane)).sum())
-        above, below = mask[min(z + 1, len(mask) - 1)], mask[max(z - 1, 0)]
-        squares = ((above.astype(xp.float64) - below) / max(min(z + 1, len(mask) - 1) - max(z - 1, 0), 1)) ** 2
+    meter = EdgeMeter()
+    for plane in mask[tuple(slice(max(s.start - 2, 0), s.stop + 2) for s in box)]:  # differences reach one further
+        meter.add(plane)
+    return meter.value()
+
+
+class EdgeMeter:
+    """:func:`equivalent_edge` of a mask that comes plane by plane along z."""
+
+    def __init__(self):
+        self.planes = []
+        self.softness = self.steepness = 0.0
+
+    def add(self, plane):
+        """Take the next plane."""
+        self.planes = [*self.planes[-2:], plane.astype("float64")]
+        if len(self.planes) == 2:
+            self._measure(0, 0, 1)
+        elif len(self.planes) == 3:
+            self._measure(1, 0, 2)
+
+    def value(self):
+        """Width in px; call once, after the last plane."""
+        last = len(self.planes) - 1
+        self._measure(last, max(last - 1, 0), last)
+        return 8 * self.softness / self.steepness if self.steepness else 0.0
+
+    def _measure(self, here, below, above):
+        xp = backend.xp(self.planes[here])
+        plane = self.planes[here]
+        self.softness += float((plane * (1 - plane)).sum())
+        squares = ((self.planes[above] - self.planes[below]) / max(above - below, 1)) ** 2
         for axis in (0, 1):
             if plane.shape[axis] > 1:
                 squares += xp.gradient(plane, axis=axis) ** 2
-        steepness += float(xp.sqrt(squares).sum())
-    return 8 * softness / steepness if steepness else 0.0
+        self.steepness += float(xp.sqrt(squares).sum())
 
 
 def centre_of_mass(mask):
@@ -250,12 +278,9 @@ def is_mask(low, high):
 
 
 def faces_touched(mask):
-    """Faces of the box where the mask is not 0, such as ``["-z", "+x"]``."""
+    """Faces of the box where the mask is not 0, such as ``["-x", "+z"]``, in the order of ``FACES``."""
     return [
-        f"{sign}{axis}"
-        for number, axis in ((2, "x"), (1, "y"), (0, "z"))
-        for sign, index in (("-", 0), ("+", -1))
-        if bool((mask.take(index, axis=number) != 0).any())
+        face for face in FACES if bool((mask.take(0 if face[0] == "-" else -1, axis="zyx".index(face[1])) != 0).any())
     ]
 
 

@@ -1,9 +1,10 @@
 """Recipe → mask, in named and timed steps."""
 
+import math
 import time
 import warnings
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from gpumask import backend, filters, mask, regions, units
 from gpumask.errors import GpumaskWarning, InputRefused, UsageError
@@ -17,7 +18,7 @@ NARROW_SLACK = 0.5  # px by which a soft edge may fall short of 5·resolution/vo
 class Made:
     """A mask and what is known about it; lengths in px (:func:`gpumask.units.pixel_edge` on anisotropic voxels)."""
 
-    volume: Volume
+    volume: Volume | None
     threshold: float
     dilation_px: float
     soft_edge_px: float
@@ -127,53 +128,98 @@ def make(volume, recipe, progress=None):
     """
     radius, width = lengths(recipe, volume.voxel_size)
     seconds = {}
-    step = _timer(seconds, volume.data, progress)
+    step = timer(seconds, progress)
     with step("filter"):
         data = _filtered(volume, recipe)
+        backend.synchronize(data)
     with step("threshold"):
         level = mask.threshold_level(data, recipe.threshold)
         base = mask.threshold(data, level, recipe.absolute_value)
-        if not base.any():
-            _, high, _, _ = backend.of(data).statistics(data)
-            raise InputRefused(f"threshold {level:.6g} gives an empty mask: the map's maximum is {high:.6g}; lower it")
+        check_foreground(bool(base.any()), level, data.max())
     del data
     if recipe.dust is not None or recipe.largest is not None or recipe.fill_holes:
         with step("clean-up"):
             base = _cleaned(base, recipe, volume.voxel_size)
     with step("soft edge"):
-        soft = mask.soft_mask(
-            base, radius, width, recipe.edge, recipe.style, sampling=units.sampling(volume.voxel_size)
-        )
+        sampling = units.sampling(volume.voxel_size)
+        soft = mask.soft_mask(base, radius, width, recipe.edge, recipe.style, sampling)
+        backend.synchronize(soft)
     with step("checks"):
-        faces = mask.faces_touched(soft)
-        islands = regions.component_count(soft >= 0.5)
-        edge = mask.equivalent_edge(soft)
-        total = float(soft.sum(dtype="float64"))
-    if not islands:
-        raise InputRefused("the mask is empty: nothing is left after erosion; erode less or lower the threshold")
-    if total == soft.size:
-        raise InputRefused(f"the mask is everything: threshold {level:.6g} keeps the whole box; raise it")
+        checks = Checks(
+            base_voxels=int(base.sum()),
+            total=float(soft.sum(dtype="float64")),
+            equivalent_edge_px=mask.equivalent_edge(soft),
+            components=regions.component_count(soft >= 0.5),
+            faces_touched=mask.faces_touched(soft),
+        )
+    made = judged(recipe, volume.voxel_size, volume.shape, level, checks, seconds)
     if recipe.invert:
         soft = mask.invert(soft)
-        total = soft.size - total
+    return replace(made, volume=volume.with_data(soft, recipe=recipe))
+
+
+@dataclass(frozen=True)
+class Checks:
+    """What is measured of a mask before it is inverted."""
+
+    base_voxels: int
+    total: float  # sum of the mask values
+    equivalent_edge_px: float
+    components: int
+    faces_touched: list
+
+
+def judged(recipe, voxel_size, shape, level, checks, seconds):
+    """The result of a recipe, without the volume; an empty mask and a mask of everything are refused."""
+    radius, width = lengths(recipe, voxel_size)
+    size = math.prod(shape)
+    if not checks.components:
+        raise InputRefused("the mask is empty: nothing is left after erosion; erode less or lower the threshold")
+    if checks.total == size:
+        raise InputRefused(f"the mask is everything: threshold {level:.6g} keeps the whole box; raise it")
     minimum = None
     if recipe.resolution:
-        minimum = units.minimum_soft_edge_px(units.angstrom(recipe.resolution), volume.voxel_size)
+        minimum = units.minimum_soft_edge_px(units.angstrom(recipe.resolution), voxel_size)
+    total = size - checks.total if recipe.invert else checks.total
     return Made(
-        volume=volume.with_data(soft, recipe=recipe),
+        volume=None,
         threshold=level,
         dilation_px=radius,
         soft_edge_px=width,
-        base_voxels=int(base.sum()),
-        volume_angstrom3=units.volume_angstrom3(total, volume.voxel_size),
-        equivalent_edge_px=edge,
+        base_voxels=checks.base_voxels,
+        volume_angstrom3=units.volume_angstrom3(total, voxel_size),
+        equivalent_edge_px=checks.equivalent_edge_px,
         minimum_soft_edge_px=minimum,
-        components=islands,
-        faces_touched=faces,
-        verdict=verdict(edge, minimum),
+        components=checks.components,
+        faces_touched=checks.faces_touched,
+        verdict=verdict(checks.equivalent_edge_px, minimum),
         seconds=seconds,
-        warnings=_warnings(faces, islands, edge, width, minimum, volume.voxel_size),
+        warnings=_warnings(checks, width, minimum, voxel_size),
     )
+
+
+def check_foreground(any_foreground, level, highest):
+    """Refuse a threshold above the map."""
+    if not any_foreground:
+        raise InputRefused(
+            f"threshold {level:.6g} gives an empty mask: the map's maximum is {float(highest):.6g}; lower it"
+        )
+
+
+def check_dust(any_foreground, recipe):
+    """Refuse a dust limit above every component."""
+    if not any_foreground:
+        raise InputRefused(f"every component is dust below {recipe.dust:g} Å³; lower --dust or the threshold")
+
+
+def memory_needed(shape, recipe):
+    """Bytes that :func:`make` takes at its peak, the map included."""
+    per_voxel = 4 + 1 + 2 + 2 * 4  # map, base, counts and a copy of the base, mask twice
+    if recipe.lowpass or recipe.butterworth or recipe.rect:
+        per_voxel = 4 + 3 * 8  # map, and its transform in float64
+    if recipe.edge == "convolved":
+        per_voxel = 4 + 6 * 8
+    return per_voxel * math.prod(shape)
 
 
 def lengths(recipe, voxel_size):
@@ -223,25 +269,26 @@ def _filtered(volume, recipe):
 def _cleaned(base, recipe, voxel_size):
     if recipe.dust is not None:
         base = regions.drop_dust(base, units.voxels_in(recipe.dust, voxel_size))
-        if not base.any():
-            raise InputRefused(f"every component is dust below {recipe.dust:g} Å³; lower --dust or the threshold")
+        check_dust(bool(base.any()), recipe)
     if recipe.largest is not None:
         base = regions.largest(base, recipe.largest)
     return regions.fill_holes(base) if recipe.fill_holes else base
 
 
-def _warnings(faces, islands, edge, width, minimum, voxel_size):
+def _warnings(checks, width, minimum, voxel_size):
     found = []
-    if faces:
+    if checks.faces_touched:
+        faces = ", ".join(checks.faces_touched)
         found.append(
-            f"the mask meets the box face{'s' * (len(faces) > 1)} {', '.join(faces)}, where it is cut off hard; "
+            f"the mask meets the box face{'s' * (len(checks.faces_touched) > 1)} {faces}, where it is cut off hard; "
             "use a larger box, less dilation or a narrower edge"
         )
-    if edge < 1:
+    if checks.equivalent_edge_px < 1:
         found.append("the mask is binary: a hard edge leaks to all frequencies; give it a soft edge")
-    if islands > 1:
+    if checks.components > 1:
         found.append(
-            f"the mask has {islands} islands; keep the largest with --largest 1, or drop small ones with --dust"
+            f"the mask has {checks.components} islands; keep the largest with --largest 1, "
+            "or drop small ones with --dust"
         )
     if minimum is not None and 0 < width < minimum - 1e-9:
         found.append(
@@ -250,8 +297,8 @@ def _warnings(faces, islands, edge, width, minimum, voxel_size):
     return found
 
 
-def _timer(seconds, data, progress):
-    """A context manager that times a step; a GPU is waited for."""
+def timer(seconds, progress):
+    """A context manager that names a step as it begins and puts its time into `seconds`."""
 
     @contextmanager
     def step(name):
@@ -259,8 +306,6 @@ def _timer(seconds, data, progress):
             progress(name)
         start = time.perf_counter()
         yield
-        if backend.is_cupy(data):
-            backend.xp(data).cuda.get_current_stream().synchronize()
         seconds[name] = time.perf_counter() - start
 
     return step

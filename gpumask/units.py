@@ -7,11 +7,13 @@ Lengths are written ``5px``, ``7A`` (or ``7Å``) or as a bare number, which mean
 import math
 import re
 from collections import namedtuple
+from numbers import Real
 
 from gpumask.errors import UsageError
 
 SNAP = 1e-4  # px: headers hold float32 cells, so a quotient this close to an integer is that integer
 ISOTROPY = 1e-3  # relative difference of voxel edges up to which voxels count as cubes
+SMALLEST_VOXEL, LARGEST_VOXEL = 1e-6, 1e6  # Å: beyond these a header is damaged
 DALTON_PER_ANGSTROM3 = 0.81  # protein; sugars are denser
 
 _LENGTH = re.compile(r"\s*([-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?)\s*(px|pix|A|Å|Å|)\s*")
@@ -69,6 +71,24 @@ def angstrom(text, what="resolution"):
     if value <= 0:
         raise UsageError(f"{what} must be > 0 Å, got {text!r}")
     return value
+
+
+def voxel_edges(voxel_size):
+    """Voxel edges (z, y, x) in Å as three floats, from one number or three.
+
+    Raises
+    ------
+    UsageError
+        Not one or three positive numbers that a header can hold.
+    """
+    try:
+        edges = (voxel_size,) * 3 if isinstance(voxel_size, Real) else tuple(voxel_size)
+        good = len(edges) == 3 and all(SMALLEST_VOXEL <= v <= LARGEST_VOXEL for v in edges)
+    except TypeError:  # not a number, or not of numbers
+        good = False
+    if not good or isinstance(voxel_size, bool):
+        raise UsageError(f"voxel size must be one or three numbers > 0 Å, got {voxel_size!r}")
+    return tuple(float(v) for v in edges)
 
 
 def snap(pixels):

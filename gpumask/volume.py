@@ -1,9 +1,9 @@
 """Volume: a map or mask with its voxel size and place in space."""
 
 from dataclasses import dataclass, field, replace
-from numbers import Real
 from typing import Any
 
+from gpumask import units
 from gpumask.errors import UsageError
 
 
@@ -51,14 +51,12 @@ class Volume:
     recipe: Any = None
 
     def __post_init__(self):
-        size = self.voxel_size
-        size = (float(size),) * 3 if isinstance(size, Real) else tuple(float(v) for v in size)
-        if len(size) != 3 or not all(0 < v < float("inf") for v in size):
-            raise UsageError(f"voxel size must be one or three numbers > 0 Å, got {self.voxel_size!r}")
+        object.__setattr__(self, "voxel_size", units.voxel_edges(self.voxel_size))
         if getattr(self.data, "ndim", None) != 3:
             shape = getattr(self.data, "shape", type(self.data).__name__)
             raise UsageError(f"a volume needs an array of three axes (z, y, x), got {shape}")
-        object.__setattr__(self, "voxel_size", size)
+        if 0 in self.data.shape:
+            raise UsageError(f"a volume needs at least one voxel along each axis, got {self.data.shape}")
 
     @property
     def shape(self):

@@ -8,20 +8,38 @@ COLUMNS = 65536  # partial sums; value i goes to partial i % COLUMNS, in order, 
 
 
 def statistics(array):
-    flat = array.reshape(-1)
-    count = flat.size
-    mean = _partial_sums(flat, None) / count
-    variance = _partial_sums(flat, mean) / count
-    return float(flat.min()), float(flat.max()), mean, math.sqrt(variance)
+    return of_chunks(lambda: [array])
 
 
-def _partial_sums(flat, centre):
+def of_chunks(chunks):
+    """Statistics of the values of all arrays that ``chunks()`` gives, one after another; it is called twice."""
+    low, high, count = math.inf, -math.inf, 0
+
+    def watched():
+        nonlocal low, high, count
+        for chunk in chunks():
+            low, high = np.minimum(low, chunk.min()), np.maximum(high, chunk.max())
+            count += chunk.size
+            yield chunk
+
+    mean = _partial_sums(watched(), None) / count
+    variance = _partial_sums(chunks(), mean) / count
+    return float(low), float(high), mean, math.sqrt(variance)
+
+
+def _partial_sums(chunks, centre):
     """Sum of the values, or of their squared deviations from `centre`."""
-    partial = np.zeros(min(COLUMNS, flat.size))
-    for start in range(0, flat.size, COLUMNS):
-        row = flat[start : start + COLUMNS].astype(np.float64)
-        if centre is not None:
-            row -= centre
-            row *= row
-        partial[: row.size] += row
+    partial = np.zeros(COLUMNS)
+    column = 0
+    for chunk in chunks:
+        flat = chunk.reshape(-1)
+        start = 0
+        while start < flat.size:
+            row = flat[start : start + COLUMNS - column].astype(np.float64)
+            if centre is not None:
+                row -= centre
+                row *= row
+            partial[column : column + row.size] += row
+            start += row.size
+            column = (column + row.size) % COLUMNS
     return math.fsum(partial)

@@ -54,6 +54,7 @@ def fill(parser):
     )
     group.add_argument("--force", action="store_true", help="overwrite existing files")
     group.add_argument("--device", metavar="DEVICE", help="auto (default), cpu, cuda, cuda:N")
+    group.add_argument("--memory", metavar="SIZE", help="stay within 300MB, 4GB …; larger boxes are made in slabs")
     group.add_argument("--plot", action="store_true", help="draw three slices to MASK.png (extra: plot)")
     group.add_argument("--json", action="store_true", help="print one JSON document")
 
@@ -94,6 +95,7 @@ def run(arguments):
             voxel_size=voxel_size(arguments.voxel_size),
             nan_to=arguments.nan_to,
             plot=arguments.plot,
+            memory=memory(arguments.memory),
             progress=progress,
         )
     finally:
@@ -118,6 +120,22 @@ def voxel_size(text):
     if len(numbers) not in (1, 3) or not all(0 < n < float("inf") for n in numbers):
         raise UsageError(f"voxel size must be one or three (x,y,z) numbers > 0 Å, got {text!r}")
     return tuple(reversed(numbers * 3 if len(numbers) == 1 else numbers))
+
+
+def memory(text):
+    """``300MB`` or ``4GB`` in bytes; None stays None."""
+    from gpumask.errors import UsageError
+
+    if text is None:
+        return None
+    scale = {"MB": 10**6, "GB": 10**9, "MiB": 2**20, "GiB": 2**30}.get(text.lstrip("0123456789. "))
+    try:
+        size = float(text.rstrip("MGiB ")) * scale
+    except (TypeError, ValueError):
+        size = 0
+    if not 0 < size < float("inf"):
+        raise UsageError(f"memory must be a size such as 300MB or 4GB, got {text!r}")
+    return int(size)
 
 
 def _print(made, arguments):

@@ -44,13 +44,12 @@ def run(arguments):
     print("cropped to its own small box. --like puts it back on the grid of the map.")
     has_plot = _has_matplotlib()
     base, mask = folder / "head_base.mrc", folder / "head_mask.mrc"
-    steps = [
-        ["create", str(base), "--like", str(folder / "map.mrc"), "-o", str(mask), "--threshold", "0.05",
-         "--dilate", "5px", "--soft-edge", "17px", "--resolution", f"{RESOLUTION:g}A", *(["--plot"] if has_plot else []),
-         *(["--force"] if arguments.force else []),
-         *(["--device", arguments.device] if arguments.device else [])],
-        ["inspect", str(mask)],
-    ]  # fmt: skip
+    options = ["--plot"] if has_plot else []
+    options += ["--force"] if arguments.force else []
+    options += ["--device", arguments.device] if arguments.device else []
+    like = ["--like", str(folder / "map.mrc"), "-o", str(mask)]
+    sizes = ["--threshold", "0.05", "--dilate", "5px", "--soft-edge", "17px", "--resolution", f"{RESOLUTION:g}A"]
+    steps = [["create", str(base), *like, *sizes, *options], ["inspect", str(mask)]]
     for step in steps:
         print(f"\n$ gpumask {' '.join(step)}")
         code = cli.main(step)

@@ -1,0 +1,293 @@
+"""Masks of boxes that do not fit in memory: the steps of ``pipeline.make``, a slab of z planes at a time.
+
+The foreground stays in memory as bits, 1/32 of the map. All else exists for one slab and a halo as deep as the mask
+reaches. The mask has the same bytes as one made in memory.
+"""
+
+import math
+
+import numpy as np
+from scipy import ndimage
+from scipy.sparse import coo_array
+from scipy.sparse.csgraph import connected_components
+
+from gpumask import backend, filters, mask, units
+from gpumask._cpu.statistics import of_chunks
+from gpumask.errors import OutOfMemory
+from gpumask.pipeline import Checks, check_dust, check_foreground, judged, lengths, timer
+
+BYTES_PER_VOXEL = 16  # of a slab with its halo: bool twice, counts, the mask twice, what numpy needs on the way
+WHOLE_BOX = ("lowpass", "butterworth", "rect")  # filters that need the whole transform
+ALL_NEIGHBOURS = ndimage.generate_binary_structure(3, 3)
+FACE_NEIGHBOURS = ndimage.generate_binary_structure(3, 1)
+
+
+def make(source, recipe, write, budget, device="cpu", progress=None):
+    """Run a recipe on planes that are read as they are needed.
+
+    Parameters
+    ----------
+    source : object
+        ``shape`` and ``voxel_size`` (z, y, x), and ``slabs(planes)``, which gives consecutive float32 arrays of at most
+        that many z planes, from the first plane on, each time it is called.
+    recipe : MaskRecipe
+    write : callable
+        Called with consecutive float32 slabs of the mask.
+    budget : int
+        Bytes of memory to stay within, besides the program itself.
+    device : str
+        Where the slabs are computed.
+    progress : callable, optional
+        Called with the name of each step as it begins.
+
+    Returns
+    -------
+    gpumask.pipeline.Made
+        Without a volume.
+
+    Raises
+    ------
+    OutOfMemory
+        A step needs the whole box (low-pass, Butterworth, rectangular filter, convolved edge), or one plane with its
+        halo is more than the budget.
+    """
+    radius, width = lengths(recipe, source.voxel_size)
+    sampling = units.sampling(source.voxel_size)
+    halo = math.ceil((abs(radius) + width) / (sampling or (1,))[0]) + 2
+    planes = planes_per_slab(source.shape, recipe, halo, budget)
+    seconds = {}
+    step = timer(seconds, progress)
+    with step("statistics"):
+        level = mask.level_from_statistics(
+            recipe.threshold, lambda: of_chunks(lambda: _filtered(source, recipe, planes))
+        )
+    with step("threshold"):
+        base, highest = Bits(source.shape), -math.inf
+        for start, slab in _numbered(_filtered(source, recipe, planes)):
+            base.put(start, mask.threshold(slab, level, recipe.absolute_value))
+            highest = max(highest, float(slab.max()))
+        check_foreground(base.any(), level, highest)
+    if recipe.dust is not None or recipe.largest is not None or recipe.fill_holes:
+        with step("clean-up"):
+            _clean(base, recipe, source.voxel_size, planes)
+    found = _Meters(source.shape)
+    with step("soft edge"):
+        for start in range(0, source.shape[0], planes):
+            stop = min(start + planes, source.shape[0])
+            soft = np.zeros((stop - start, *source.shape[1:]), np.float32)
+            around = base.get(start - halo, stop + halo)
+            if around.any():
+                placed = backend.place_array(around, device)
+                made = mask.soft_mask(placed, radius, width, recipe.edge, recipe.style, sampling)
+                skip = min(halo, start)
+                soft = backend.to_numpy(made[skip : skip + len(soft)])
+            found.add(start, soft)
+            write(mask.invert(soft) if recipe.invert else soft)
+    with step("checks"):
+        checks = Checks(
+            base_voxels=base.count(),
+            total=found.total,
+            equivalent_edge_px=found.edge.value(),
+            components=len(Components(found.core.get, source.shape, planes, ALL_NEIGHBOURS).sizes),
+            faces_touched=[face for face in mask.FACES if face in found.faces],
+        )
+    return judged(recipe, source.voxel_size, source.shape, level, checks, seconds)
+
+
+def planes_per_slab(shape, recipe, halo, budget):
+    """How many planes a slab may have within `budget` bytes."""
+    whole = [name for name in WHOLE_BOX if getattr(recipe, name) is not None]
+    if recipe.edge == "convolved":
+        whole.append("convolved edge")
+    if whole:
+        needed = 24 * math.prod(shape)
+        raise OutOfMemory(
+            f"a {whole[0]} needs the whole box of {_by(shape)} voxels in memory, {_size(needed)}, but "
+            f"{_size(budget)} may be used; use --gaussian and another edge, a smaller box or more memory"
+        )
+    plane = BYTES_PER_VOXEL * math.prod(shape[1:])
+    fixed = 2 * Bits.bytes(shape)
+    planes = min(shape[0], int((budget - fixed) // plane) - 2 * halo)
+    if planes < 1:
+        needed = fixed + plane * (2 * halo + 1)
+        raise OutOfMemory(
+            f"a box of {_by(shape)} voxels needs {_size(needed)} even in slabs, but {_size(budget)} may be "
+            "used; use a smaller box, a shorter reach or more memory"
+        )
+    return planes
+
+
+class InMemory:
+    """The source that a Volume in host memory is."""
+
+    def __init__(self, volume):
+        self.volume, self.shape, self.voxel_size = volume, volume.shape, volume.voxel_size
+
+    def slabs(self, planes):
+        """Consecutive float32 arrays of at most `planes` z planes."""
+        for start in range(0, self.shape[0], planes):
+            yield np.ascontiguousarray(self.volume.data[start : start + planes], np.float32)
+
+
+class Bits:
+    """A binary box, eight voxels a byte."""
+
+    def __init__(self, shape):
+        self.shape = shape
+        self.packed = np.zeros((*shape[:2], -(-shape[2] // 8)), np.uint8)
+
+    @staticmethod
+    def bytes(shape):
+        """Memory that a box of `shape` takes."""
+        return shape[0] * shape[1] * -(-shape[2] // 8)
+
+    def put(self, start, planes):
+        """Set the planes from z = `start` on from a bool array."""
+        self.packed[start : start + len(planes)] = np.packbits(planes, axis=2)
+
+    def get(self, start, stop):
+        """Planes [start, stop), cut to the box, as a bool array."""
+        planes = self.packed[max(start, 0) : min(stop, self.shape[0])]
+        return np.unpackbits(planes, axis=2, count=self.shape[2]).view(bool)
+
+    def any(self):
+        return bool(self.packed.any())
+
+    def count(self):
+        """Number of True voxels."""
+        return sum(int(np.count_nonzero(self.get(z, z + 1))) for z in range(self.shape[0]))
+
+
+class Components:
+    """Connected components of a binary box that is read slab by slab: labels of slabs, joined where slabs meet.
+
+    ``sizes`` and ``open`` (touches a face of the box) are by component, in the scan order of their first voxels.
+    """
+
+    def __init__(self, get, shape, planes, structure):
+        self.get, self.shape, self.planes, self.structure = get, shape, planes, structure
+        sizes, is_open, pairs, last, total = [], [], [], None, 0
+        for start, labels, count in self._labels():
+            labels = np.where(labels > 0, labels + total, 0)
+            if last is not None:
+                pairs += self._joined(last, labels[0])
+            last = labels[-1]
+            sizes.append(np.bincount(labels.reshape(-1), minlength=total + count + 1)[total + 1 :])
+            touches = np.zeros(total + count + 1, bool)
+            ends = [labels[0]] * (start == 0) + [labels[-1]] * (start + len(labels) == shape[0])
+            for face in (*ends, labels[:, 0], labels[:, -1], labels[:, :, 0], labels[:, :, -1]):
+                touches[face] = True
+            is_open.append(touches[total + 1 :])
+            total += count
+        below, above = (np.concatenate(side) - 1 for side in zip(*pairs, strict=True)) if pairs else ([], [])
+        graph = coo_array((np.ones(len(below), bool), (below, above)), shape=(total, total))
+        number, component = connected_components(graph, directed=False) if total else (0, np.zeros(0, int))
+        first = np.full(number, total)
+        np.minimum.at(first, component, np.arange(total))
+        order = np.argsort(np.argsort(first))
+        self.component = order[component] if number else component
+        self.sizes = np.bincount(self.component, np.concatenate([*sizes, []]), number).astype(np.int64)
+        self.open = np.bincount(self.component, np.concatenate([*is_open, []]), number) > 0
+
+    def selected(self, keep):
+        """``(start, bool slab)`` of the components for which the array `keep` is True."""
+        keep = np.concatenate([[False], keep[self.component]])
+        total = 0
+        for start, labels, count in self._labels():
+            kept = np.concatenate([[False], keep[total + 1 : total + count + 1]])
+            yield start, kept[labels]
+            total += count
+
+    def _labels(self):
+        for start in range(0, self.shape[0], self.planes):
+            labels, count = ndimage.label(self.get(start, start + self.planes), structure=self.structure)
+            yield start, labels, count
+
+    def _joined(self, below, above):
+        """Pairs of labels that touch across the plane between two slabs."""
+        joined = []
+        for dy, dx in np.argwhere(self.structure[2]) - 1:
+            rows = [slice(max(d, 0), n + min(d, 0)) for d, n in zip((dy, dx), below.shape, strict=True)]
+            back = [slice(max(-d, 0), n + min(-d, 0)) for d, n in zip((dy, dx), below.shape, strict=True)]
+            one, other = below[tuple(rows)], above[tuple(back)]
+            touching = (one > 0) & (other > 0)
+            joined.append(np.unique(np.stack([one[touching], other[touching]]), axis=1))
+        return joined
+
+
+class _Meters:
+    """What is measured of the mask as its slabs are made."""
+
+    def __init__(self, shape):
+        self.shape = shape
+        self.total = 0.0
+        self.edge = mask.EdgeMeter()
+        self.core = Bits(shape)
+        self.faces = set()
+
+    def add(self, start, soft):
+        self.total += float(soft.sum(dtype=np.float64))
+        for plane in soft:
+            self.edge.add(plane)
+        self.core.put(start, soft >= 0.5)
+        inner = {"-z": start > 0, "+z": start + len(soft) < self.shape[0]}
+        self.faces |= {face for face in mask.faces_touched(soft) if not inner.get(face)}
+
+
+def _clean(base, recipe, voxel_size, planes):
+    """``pipeline``'s clean-up on bits: dust, largest, holes."""
+    for wanted in ("dust", "largest"):
+        limit = getattr(recipe, wanted)
+        if limit is None:
+            continue
+        components = Components(base.get, base.shape, planes, ALL_NEIGHBOURS)
+        if wanted == "dust":
+            keep = components.sizes >= units.voxels_in(limit, voxel_size)
+        else:
+            keep = np.zeros(len(components.sizes), bool)
+            keep[np.argsort(-components.sizes, kind="stable")[:limit]] = True
+        _replace(base, components.selected(keep))
+        if wanted == "dust":
+            check_dust(base.any(), recipe)
+    if recipe.fill_holes:
+        background = Components(lambda *at: ~base.get(*at), base.shape, planes, FACE_NEIGHBOURS)
+        _replace(base, ((start, ~outside) for start, outside in background.selected(background.open)))
+
+
+def _replace(base, slabs):
+    """Put slabs that are computed from `base` itself into it, each when it is no longer needed."""
+    for start, slab in slabs:
+        base.put(start, slab)
+
+
+def _filtered(source, recipe, planes):
+    """The map's slabs, with the Gaussian filter where the recipe has one."""
+    if not recipe.gaussian:
+        yield from source.slabs(planes)
+        return
+    kernels = filters.gaussian_kernels(source.shape, units.angstrom(recipe.gaussian), source.voxel_size)
+    reach = len(kernels[0]) // 2
+    held, first, done = None, 0, 0  # planes at hand, z of the first of them, planes given away
+    for slab in source.slabs(planes):
+        held = slab if held is None else np.concatenate([held, slab])
+        ready = first + len(held) - (reach if first + len(held) < source.shape[0] else 0)
+        if ready > done:
+            yield filters.convolve(held, kernels)[done - first : ready - first]
+            done = ready
+            keep = max(done - reach, first)
+            held, first = held[keep - first :].copy(), keep
+
+
+def _numbered(slabs):
+    start = 0
+    for slab in slabs:
+        yield start, slab
+        start += len(slab)
+
+
+def _size(size):
+    return f"{size / 1e9:.1f} GB" if size >= 1e9 else f"{size / 1e6:.0f} MB"
+
+
+def _by(shape):
+    return " x ".join(str(n) for n in units.xyz(shape))
