@@ -1,9 +1,9 @@
 # Each target sets up .venv on its first use; ARGS are passed on: make test ARGS="-k distance"
 PYTHON ?= python3
 
-.PHONY: demo test lint bench clean
+.PHONY: demo test lint bench gpu-check clean
 
-demo test lint bench:
+demo test lint bench gpu-check:
 	@$(PYTHON) bootstrap.py $@ $(ARGS)
 
 clean:

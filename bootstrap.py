@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Set up gpumask in this checkout and run it: python3 bootstrap.py demo|test|lint|bench [arguments].
+"""Set up gpumask in this checkout and run it: python3 bootstrap.py demo|test|lint|bench|gpu-check [arguments].
 
 The first call makes .venv beside this file; later ones find its stamp and start the program at once, with
 the arguments passed on. Needs nothing but the standard library, and no syntax newer than Python 3.6, so that
@@ -33,6 +33,7 @@ TASKS = {
     "test": (["fast", "plot", "test"], [[PYTHON, "-m", "pytest", "-m", "not slow"]]),
     "lint": (["test"], [[PYTHON, "-m", "ruff", "check"], [PYTHON, "-m", "ruff", "format", "--check"]]),
     "bench": (["fast", "bench"], [[PYTHON, "-m", "benchmarks"]]),
+    "gpu-check": (["fast", "test"], [[PYTHON, "-m", "benchmarks.gpu_check"]]),
 }
 # the extras that gpumask also runs without, and what happens then
 OPTIONAL = {

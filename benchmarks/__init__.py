@@ -14,7 +14,7 @@ import time
 from dataclasses import dataclass, field
 from pathlib import Path
 
-WORDS = ("create", "start")
+WORDS = ("create", "start", "gpu")
 
 
 @dataclass
@@ -30,20 +30,25 @@ class Case:
 
 @dataclass
 class Table:
-    """Cases on one input. `base` names the row that speeds are told in multiples of; `voxels` gives bytes/voxel."""
+    """Cases on one input. `base` names the row that speeds are told in multiples of. With `voxels` and the measured
+    `bandwidth` of a copy (bytes/s), rows also say which share of it they reach, counted at 8 bytes a voxel."""
 
     title: str
     cases: list
     base: str
     voxels: int = 0
-    copy_seconds: float | None = None
+    bandwidth: float | None = None
     note: str = ""
 
 
 def run(word="create", box=None, as_json=False, save=None):
-    """Run one benchmark and print its tables; returns the exit code."""
+    """Run one benchmark and print its tables; `save` names a file for the JSON document, which grows table by table.
+    Returns the exit code."""
     if word not in WORDS:
         print(f"benchmark must be one of {', '.join(WORDS)}, got {word!r}", file=sys.stderr)
+        return 2
+    if box is not None and box < 32:
+        print(f"the box of a benchmark must be at least 32 voxels, got {box}", file=sys.stderr)
         return 2
     document = {"benchmark": word, "machine": machine(), "tables": []}
     for table in importlib.import_module(f".{word}", __name__).tables(box):
@@ -51,10 +56,10 @@ def run(word="create", box=None, as_json=False, save=None):
         document["tables"].append(as_rows(table))
         if not as_json:
             show(document["tables"][-1])
+        if save:
+            Path(save).write_text(json.dumps(document, indent=2) + "\n")
     if as_json:
         print(json.dumps(document, indent=2))
-    if save:
-        Path(save).write_text(json.dumps(document, indent=2) + "\n")
     return 0
 
 
@@ -81,8 +86,8 @@ def as_rows(table):
             "times_base": median / base,
             "max_error": case.error,
         }
-        if table.copy_seconds:
-            row["times_copy"] = median / table.copy_seconds
+        if table.bandwidth:
+            row["percent_of_copy"] = 100 * 8 * table.voxels / median / table.bandwidth
         rows.append(row)
     return {"title": table.title, "base": table.base, "note": table.note, "rows": rows}
 
@@ -90,15 +95,14 @@ def as_rows(table):
 def show(table):
     """Print a table of rows."""
     width = max(len(row["name"]) for row in table["rows"])
-    copies = "times_copy" in table["rows"][0]
+    percent = "percent_of_copy" in table["rows"][0]
     print(f"\n{table['title']}")
-    heading = f"{'':<{width}}  {'median s':>9}  {'x ' + 'base':>8}  {'x copy':>8}  {'max |Δ|':>9}"
-    print(heading if copies else heading.replace(f"  {'x copy':>8}", ""))
+    print(f"{'':<{width}}  {'median s':>10}  {'x base':>8}  {'% of copy  ' * percent}{'max |Δ|':>8}")
     for row in table["rows"]:
         error = "-" if row["max_error"] is None else f"{row['max_error']:.1e}"
-        copy = f"  {row['times_copy']:>8.1f}" if copies else ""
-        print(f"{row['name']:<{width}}  {row['seconds_median']:>9.4f}  {row['times_base']:>8.2f}{copy}  {error:>9}")
-    print(f"base: {table['base']}. {table['note']}")
+        share = f"{row['percent_of_copy']:>9.1f}  " if percent else ""
+        print(f"{row['name']:<{width}}  {row['seconds_median']:>10.5f}  {row['times_base']:>8.2f}  {share}{error:>8}")
+    print(f"base: {table['base']}. {table['note']}".rstrip(), flush=True)
 
 
 def machine():
@@ -112,9 +116,13 @@ def machine():
         )
     except (OSError, StopIteration):
         model = platform.processor()
+    device = None
+    if facts["device"] != "cpu":
+        device = facts["device_reason"]
     commit = subprocess.run(["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=False)
     return {
         "cpu": model.strip(),
+        "gpu": device,
         "threads": facts["cpu_threads"],
         "packages": {name: version for name, version in facts["packages"].items() if version},
         "python": facts["python"],

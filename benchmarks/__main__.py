@@ -1,6 +1,8 @@
 import argparse
 import sys
 
+from gpumask.errors import GpumaskError
+
 from . import WORDS, run
 
 if __name__ == "__main__":
@@ -10,4 +12,8 @@ if __name__ == "__main__":
     parser.add_argument("--json", action="store_true", help="print one JSON document")
     parser.add_argument("--save", metavar="FILE", help="write the JSON document to FILE")
     arguments = parser.parse_args()
-    sys.exit(run(arguments.word, arguments.box, arguments.json, arguments.save))
+    try:
+        sys.exit(run(arguments.word, arguments.box, arguments.json, arguments.save))
+    except GpumaskError as error:
+        print(f"benchmarks: {error}", file=sys.stderr)
+        sys.exit(error.exit_code)

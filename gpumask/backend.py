@@ -1,6 +1,7 @@
 """Which device, which body: the array decides; `choose` decides where a volume is placed."""
 
 import os
+import re
 import sys
 from pathlib import Path
 
@@ -84,8 +85,9 @@ def choose(device=None):
     if device is None:
         device = os.environ.get(VARIABLE) or "auto"
         source = FROM_VARIABLE
-    kind, _, index = device.partition(":")
-    if kind not in ("auto", "cpu", "cuda") or (index and (kind != "cuda" or not index.isdigit())):
+    match = re.fullmatch(r"(auto|cpu|cuda)(?::(\d+))?", device)
+    kind, index = match.groups() if match else (None, None)
+    if match is None or (index and kind != "cuda"):
         raise UsageError(f"device must be auto, cpu, cuda or cuda:N, got {device!r}")
     if kind == "cpu":
         return "cpu", source
@@ -163,6 +165,21 @@ def available_memory():
         return None
 
 
+def first_call_seconds(device):
+    """What the first mask of a process costs before it computes: loading, compiling or finding compiled code."""
+    import time
+
+    import numpy
+
+    start = time.perf_counter()
+    base = place_array(numpy.ones((2, 2, 2), bool), device)
+    costs = (numpy.arange(2, dtype=numpy.uint16),) * 3
+    table = place_array(numpy.ones(3, numpy.float32), device)
+    of(base).soft_mask(base, costs, numpy.uint16(2), table)
+    synchronize(base)
+    return time.perf_counter() - start
+
+
 def facts():
     """What this machine has: CPU threads, memory, versions, and what was found of a GPU; a dict for ``doctor``."""
     import platform
@@ -176,7 +193,10 @@ def facts():
             versions[package] = metadata.version(package)
         except metadata.PackageNotFoundError:
             versions[package] = None
-    device, reason = choose("auto")
+    try:
+        device, reason = choose()
+    except DeviceNotFound as error:
+        device, reason = "none", str(error)
     return {
         "system": platform.platform(),
         "python": platform.python_version(),

@@ -6,9 +6,11 @@
 import math
 from numbers import Real
 
+import numpy
+
 from gpumask import backend, fourier
 from gpumask.errors import UsageError
-from gpumask.units import shell_frequency_step, voxel_edges
+from gpumask.units import RESOLUTIONS, shell_frequency_step, voxel_edges
 
 
 def lowpass(array, resolution, voxel_size):
@@ -40,9 +42,12 @@ def butterworth(array, resolution, voxel_size, order=8):
         raise UsageError(f"Butterworth order must be > 0, got {order!r}")
     xp = backend.xp(array)
     cutoff = _positive(resolution, "Butterworth resolution")
-    return fourier.apply_radial(
-        array, voxel_edges(voxel_size), lambda frequency: 1 / xp.sqrt(1 + (frequency * cutoff) ** (2 * order))
-    )
+
+    def response(frequency):
+        with numpy.errstate(over="ignore"):  # far beyond the cut-off: 1/inf is right
+            return 1 / xp.sqrt(1 + (frequency * cutoff) ** (2 * order))
+
+    return fourier.apply_radial(array, voxel_edges(voxel_size), response)
 
 
 def rect(array, resolution, voxel_size):
@@ -54,16 +59,15 @@ def rect(array, resolution, voxel_size):
 def gaussian(array, sigma, voxel_size):
     """Gaussian filter of standard deviation `sigma` Å, with zero outside the box.
 
-    As ChimeraX ``volume gaussian sDev``: each 1-D kernel is normalised to unit sum, then cut at
-    ``min(n // 2, int(5·sigma_px + 1))`` voxels.
+    As ChimeraX ``volume gaussian sDev``: each 1-D kernel is normalised to unit sum over the box, then cut at
+    ``min(n // 2, int(5·sigma_px + 1))`` voxels. (ChimeraX's sum takes in the zeros that it pads the box with: the same
+    to 1e-4 as long as sigma is under a tenth of the box.)
     """
     return convolve(array, gaussian_kernels(array.shape, sigma, voxel_size))
 
 
 def gaussian_kernels(shape, sigma, voxel_size):
     """The three 1-D kernels (z, y, x) of :func:`gaussian` for a box of `shape`; numpy, float64, odd lengths."""
-    import numpy
-
     _positive(sigma, "Gaussian standard deviation")
     kernels = []
     for length, edge in zip(shape, voxel_edges(voxel_size), strict=True):
@@ -84,6 +88,6 @@ def convolve(array, kernels):
 
 
 def _positive(value, what):
-    if not (isinstance(value, Real) and 0 < value < math.inf):
-        raise UsageError(f"{what} must be a number > 0 Å, got {value!r}")
+    if not (isinstance(value, Real) and RESOLUTIONS[0] <= value <= RESOLUTIONS[1]):
+        raise UsageError(f"{what} must be a number > 0 Å ({RESOLUTIONS[0]:g} to {RESOLUTIONS[1]:g}), got {value!r}")
     return value

@@ -41,8 +41,6 @@ PACKED_RATIO = {b"\x1f\x8b": 1100, b"BZ": 30000}  # what deflate and bzip2 can s
 TRAILING_READ = 1 << 16
 RIGHT_ANGLE = 0.01  # degrees
 LABELS, LABEL_LENGTH = 10, 80
-SAME_VOXEL_ERROR, SAME_VOXEL_NOTE = 1e-2, 1e-3  # relative
-LATTICE = 1e-3  # px: origins are float32, good to 1e-4 px in a box of 1000 Å
 
 
 def read(path, device="cpu", *, voxel_size=None, nan_to=None):
@@ -120,8 +118,8 @@ class Slabs:
         available = backend.available_memory()
         if available is not None and needed > available:
             raise InputRefused(
-                f"{self.path}: {_by(self.stored)} voxels need {needed / 2**30:.1f} GiB, {available / 2**30:.1f} GiB "
-                "are free"
+                f"{self.path}: {units.by(self.stored)} voxels need {needed / 2**30:.1f} GiB, "
+                f"{available / 2**30:.1f} GiB are free"
             )
 
     def whole(self):
@@ -151,8 +149,8 @@ class Slabs:
         got = _read_into(stream, memoryview(data.reshape(-1)).cast("B"))
         if got < data.nbytes:
             raise InputRefused(
-                f"{self.path}: truncated: the header claims {_by(self.stored)} voxels, {data.nbytes - got} bytes of "
-                "them or more are missing; copy or download it again"
+                f"{self.path}: truncated: the header claims {units.by(self.stored)} voxels, {data.nbytes - got} bytes "
+                "of them or more are missing; copy or download it again"
             )
         return data
 
@@ -242,7 +240,7 @@ def encode_slabs(stream, shape, voxel_size, header, mode, label, slabs):
 def _encode_header(shape, voxel_size, facts, mode, label, found):
     labels = (*facts.labels[: LABELS - 1], label) if label else facts.labels[:LABELS]
     if not all(-(1 << 31) <= n < 1 << 31 for n in facts.nstart):
-        raise InputRefused(f"NSTART {_by(facts.nstart)} does not fit in a header")
+        raise InputRefused(f"NSTART {units.by(facts.nstart)} does not fit in a header")
     header = np.zeros((), HEADER_DTYPE.newbyteorder("<"))
     for axis, n, edge, start, origin in zip("zyx", shape, voxel_size, facts.nstart, facts.origin, strict=True):
         header[f"n{axis}"] = header[f"m{axis}"] = n
@@ -279,9 +277,10 @@ def write_files(files, overwrite=False):
     overwrite : bool
         Replace existing files.
     """
-    files = [(Path(path), chunks) for path, chunks in files]
     for path, _ in files:
         check_output(path, overwrite)
+    given = {Path(os.path.realpath(path)): path for path, _ in files}  # a link stays one, its target is new
+    files = [(Path(os.path.realpath(path)), chunks) for path, chunks in files]
     fresh, old, done = {}, {}, []  # path -> temporary file, path -> second name of the file to be replaced
     try:
         for path, chunks in files:
@@ -303,7 +302,7 @@ def write_files(files, overwrite=False):
         if isinstance(error, GpumaskError):
             raise
         raise WriteFailed(
-            f"{path}: could not be written: {error.strerror or error}; nothing was left behind"
+            f"{given[path]}: could not be written: {error.strerror or error}; nothing was left behind"
         ) from error
     finally:
         for name in (*fresh.values(), *old.values()):
@@ -327,7 +326,7 @@ def check_output(path, overwrite=False):
         raise WriteFailed(f"{path}: the folder {path.parent} is not there; make it first")
     if path.is_dir():
         raise WriteFailed(f"{path}: is a folder; give the name of a file")
-    if path.exists() and not overwrite:
+    if (path.exists() or path.is_symlink()) and not overwrite:
         raise OutputExists(f"{path}: is already there; choose another name or overwrite it with --force")
 
 
@@ -338,58 +337,6 @@ def sha256(path):
         while block := stream.read(1 << 22):
             digest.update(block)
     return digest.hexdigest()
-
-
-def check_same_voxel_size(name, volume, other_name, other):
-    """Refuse voxel sizes that differ by more than 1 %; a note in words where they differ by more than 0.1 %, else
-    None."""
-    worst = max(abs(a / b - 1) for a, b in zip(volume.voxel_size, other.voxel_size, strict=True))
-    if worst <= SAME_VOXEL_NOTE:
-        return None
-    text = (
-        f"voxel sizes differ by {100 * worst:.2g} %: {name} has {_by(volume.voxel_size, '.5g')} Å, "
-        f"{other_name} {_by(other.voxel_size, '.5g')} Å (x, y, z)"
-    )
-    if worst > SAME_VOXEL_ERROR:
-        raise InputRefused(f"{text}; resample one of them or correct its header")
-    return text
-
-
-def paste(name, volume, other_name, other):
-    """Lay `volume` on the grid of `other`, a map on the same lattice, by an integer shift; data is copied exactly.
-
-    Returns
-    -------
-    volume : Volume
-        Zero where `volume` has no data; voxel size and header of `other`.
-    notes : list of str
-
-    Raises
-    ------
-    InputRefused
-        Voxel sizes differ, the shift is not a whole number of voxels, or the two do not overlap.
-    """
-    note = check_same_voxel_size(name, volume, other_name, other)
-    notes = [note] if note else []
-    shift = [(a - b) / v for a, b, v in zip(volume.origin, other.origin, other.voxel_size, strict=True)]
-    start = [round(s) for s in shift]
-    if max(abs(s - i) for s, i in zip(shift, start, strict=True)) > LATTICE:
-        raise InputRefused(
-            f"{name} lies {_by(shift, '.4g')} voxels (x, y, z) from the grid of {other_name}, not a whole number; "
-            "resample it onto that grid first (ChimeraX: volume resample #a onGrid #b)"
-        )
-    low = [max(s, 0) for s in start]
-    high = [min(s + n, m) for s, n, m in zip(start, volume.shape, other.shape, strict=True)]
-    if any(a >= b for a, b in zip(low, high, strict=True)):
-        raise InputRefused(f"{name} does not overlap the box of {other_name}: its corner is at {_by(start)} (x, y, z)")
-    inside = tuple(slice(a - s, b - s) for a, b, s in zip(low, high, start, strict=True))
-    xp = backend.xp(volume.data)
-    data = xp.zeros(other.shape, xp.float32)
-    data[tuple(slice(a, b) for a, b in zip(low, high, strict=True))] = volume.data[inside]
-    lost = int(xp.count_nonzero(volume.data)) - int(xp.count_nonzero(data))
-    if lost:
-        notes.append(f"{lost} non-zero voxels of {name} lie outside the box of {other_name} and are cut off")
-    return other.with_data(data, recipe=None), notes
 
 
 @contextmanager
@@ -468,7 +415,7 @@ def _check_length(path, shape, needed, size):
             held, most = path.stat().st_size * PACKED_RATIO[raw.read(2)], "at most "
     if held < needed:
         raise InputRefused(
-            f"{path}: truncated: the header claims {_by(shape)} voxels = {needed} bytes in all, the file holds "
+            f"{path}: truncated: the header claims {units.by(shape)} voxels = {needed} bytes in all, the file holds "
             f"{most}{held}; copy or download it again"
         )
 
@@ -495,7 +442,8 @@ def _grid(path, header, voxel_size, notes):
         voxel = [edge / (m if m > 0 else stored[i]) for edge, m, i in zip(cell, sampled, order, strict=True)]
     if not all(units.SMALLEST_VOXEL <= v <= units.LARGEST_VOXEL for v in voxel):
         raise InputRefused(
-            f"{path}: the header's cell is {_by(cell, 'g')} Å, so the voxel size is unknown; give it with --voxel-size"
+            f"{path}: the header's cell is {units.by(cell, 'g')} Å, so the voxel size is unknown; "
+            "give it with --voxel-size"
         )
     starts = [int(header[name]) for name in ("nzstart", "nystart", "nxstart")]
     origin = tuple(float(header["origin"][axis]) for axis in "zyx")
@@ -557,8 +505,3 @@ def _sync_folder(folder):
         pass
     finally:
         os.close(handle)
-
-
-def _by(numbers, form=""):
-    """(z, y, x) numbers as ``x x y x z`` text."""
-    return " x ".join(format(n, form) for n in reversed(list(numbers)))

@@ -10,9 +10,10 @@ import numpy as np
 import gpumask
 from gpumask import backend, io, mask, pipeline, regions, slabs, units
 from gpumask._cpu import statistics
-from gpumask.errors import InputNotFound, OutOfMemory, UsageError
+from gpumask.errors import InputNotFound, OutOfMemory, UsageError, WriteFailed
 from gpumask.recipe import loads
 
+MAP_SUFFIXES = (".mrc", ".map", ".ccp4", ".rec")
 MEMORY_SHARE = 0.8  # of what is free
 
 
@@ -69,9 +70,11 @@ def create(
         What ``gpumask create --json`` prints; triples are x, y, z.
     """
     map_path, output = Path(map_path), Path(output)
-    sidecar, picture = output.with_suffix(".json"), output.with_suffix(".png")
+    if not output.name:
+        raise WriteFailed(f"{output}: is a folder; give the name of a file")
+    sidecar, picture = _beside(output, ".json"), _beside(output, ".png")
     outputs = [output, sidecar, *([picture] if plot else [])]
-    if len(set(outputs)) < len(outputs):
+    if output.suffix.lower() in (".json", ".png"):
         raise UsageError(f"{output}: a mask needs a name of its own beside {sidecar.name}; use .mrc")
     for path in outputs:
         io.check_output(path, overwrite)
@@ -81,24 +84,23 @@ def create(
     device, reason = backend.choose(device)
     progress = progress or (lambda name: None)
     run = _Run(recipe, device, backend.is_demanded(reason), memory, progress)
+    names = (map_path.name, None if like is None else Path(like).name)
     progress("read")
     start = time.perf_counter()
     source = io.Slabs(map_path, voxel_size=voxel_size, nan_to=nan_to)
     digest = io.sha256(map_path)
-    grid, behind = source, None
-    streamed = like is None and run.budget(source) < pipeline.memory_needed(source.shape, recipe)
+    grid, reference = source, None
+    streamed = like is None and run.budget(source) < pipeline.memory_needed(source.shape, source.voxel_size, recipe)
     if streamed and plot:
         raise UsageError(f"{map_path}: is made in slabs for want of memory, so that there is no figure; drop --plot")
     if not streamed:
         source.check_memory(2 * 4 * math.prod(source.shape))
         volume, notes = io.load(map_path, voxel_size=voxel_size, nan_to=nan_to)
         run.notes += notes
-        behind = volume
         if like is not None:
-            behind, more = io.load(like)
-            volume, pasted = io.paste(map_path.name, volume, Path(like).name, behind)
-            run.notes += [*more, *pasted]
-        grid = volume
+            reference, more = io.load(like)
+            run.notes += more
+        grid = reference or volume
     seconds = {"read": time.perf_counter() - start}
 
     def document():
@@ -110,6 +112,11 @@ def create(
             "recipe_hash": recipe.hash,
             "input": {"path": str(map_path), "sha256": digest},
             "like": None if like is None else str(like),
+            "options": {
+                "mode": mode,
+                "nan_to": nan_to,
+                "voxel_size_angstrom": None if voxel_size is None else units.xyz(units.voxel_edges(voxel_size)),
+            },
             "version": gpumask.__version__,
             "voxel_size_angstrom": units.xyz(grid.voxel_size),
             "box": units.xyz(grid.shape),
@@ -144,13 +151,13 @@ def create(
 
         files = [(output, write_mask), (sidecar, write_document)]
     else:
-        soft = run.whole(volume)
+        soft = run.whole(volume, reference, names)
         files = [(output, io.encode(soft, mode, label)), (sidecar, write_document)]
         if plot:
             from gpumask.report.slices import draw
 
             progress("plot")
-            files.append((picture, [draw(soft.data, behind.data, voxel_size=soft.voxel_size, title=output.name)]))
+            files.append((picture, [draw(soft.data, grid.data, voxel_size=soft.voxel_size, title=output.name)]))
     progress("write")
     start = time.perf_counter()
     io.write_files(files, overwrite)
@@ -173,20 +180,24 @@ class _Run:
         limits = [self.memory, None if available is None else int(MEMORY_SHARE * available)]
         return min(limit for limit in (*limits, math.inf) if limit is not None)
 
-    def whole(self, volume):
-        """The mask as a Volume in host memory."""
-        rungs = [("in memory", self.device, self._at_once)]
+    def whole(self, volume, like, names):
+        """The mask as a Volume in host memory, on the grid of `like` where that is given."""
+        rungs = [("at once", self.device, self._at_once)]
         if self.device != "cpu":
             rungs += [("with the device's caches freed", self.device, self._after_freeing)]
-        rungs += [("in slabs", self.device, self._by_slabs)]
+        if like is None:
+            rungs += [("in slabs", self.device, self._by_slabs)]
         if self.device != "cpu" and not self.demanded:
-            rungs += [("on the CPU", "cpu", self._at_once), ("in slabs on the CPU", "cpu", self._by_slabs)]
+            rungs += [("on the CPU", "cpu", self._at_once)]
+            rungs += [("in slabs on the CPU", "cpu", self._by_slabs)] if like is None else []
         for (name, device, rung), following in zip(rungs, [*rungs[1:], None], strict=True):
             try:
-                soft = rung(volume, device)
+                soft = rung(volume, device, like, names)
             except MemoryError as error:
                 if following is None:
-                    raise OutOfMemory(f"a box of {_by(volume.shape)} voxels does not fit in memory: {error}") from error
+                    raise OutOfMemory(
+                        f"a box of {units.by(volume.shape)} voxels does not fit in memory: {error}"
+                    ) from error
                 self.notes.append(f"out of memory {name} on {device}; going on {following[0]}")
             else:
                 self.device = device
@@ -199,18 +210,25 @@ class _Run:
         budget = self.budget(source) if device == "cpu" else backend.device_memory(device)
         self.made = slabs.make(source, self.recipe, write, budget, device, self.progress)
 
-    def _at_once(self, volume, device):
-        self.made = pipeline.make(backend.place(volume, device), self.recipe, self.progress)
+    def _at_once(self, volume, device, like, names):
+        volume = backend.place(volume, device)
+        self.made = pipeline.make(volume, self.recipe, self.progress, like, names)
         return backend.place(self.made.volume, "cpu")
 
-    def _after_freeing(self, volume, device):
+    def _after_freeing(self, volume, device, like, names):
         backend.free_memory(device)
-        return self._at_once(volume, device)
+        return self._at_once(volume, device, like, names)
 
-    def _by_slabs(self, volume, device):
+    def _by_slabs(self, volume, device, *_):
         made = []
         self.in_slabs(slabs.InMemory(volume), made.append, device)
         return volume.with_data(np.concatenate(made), recipe=self.recipe)
+
+
+def _beside(output, suffix):
+    """``mask.json`` for ``mask.mrc``; a suffix that no map has belongs to the name."""
+    stem = output.stem if output.suffix.lower() in MAP_SUFFIXES else output.name
+    return output.with_name(stem + suffix)
 
 
 def inspect(path, *, voxel_size=None, nan_to=None):
@@ -261,7 +279,3 @@ def _measures(volume):
         "binary": bool(((data == 0) | (data == 1)).all()),
         "verdict": pipeline.verdict(edge, None),
     }
-
-
-def _by(shape):
-    return " x ".join(str(n) for n in units.xyz(shape))

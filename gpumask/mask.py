@@ -11,6 +11,7 @@ from numbers import Real
 from gpumask import backend, fourier, regions
 from gpumask.errors import UsageError
 from gpumask.recipe import EDGES, STYLES, parse_edge, parse_threshold
+from gpumask.units import LONGEST
 
 FACES = ("-x", "+x", "-y", "+y", "-z", "+z")
 SLACK = 1e-6  # px²: r = 7 Å / 1.4 Å must count d = 5
@@ -47,18 +48,23 @@ def level_from_statistics(text, statistics):
     if kind != "value":
         _, high, mean, deviation = statistics()
         value = value * high if kind == "max" else mean + value * deviation
-    import numpy
-
-    return float(numpy.float32(value))
+    return float(_float32(value))
 
 
 def threshold(array, level, absolute_value=False):
     """``v >= level`` (or ``|v| >= level``), bool. `level` is rounded to float32 before it is compared."""
-    xp = backend.xp(array)
-    level = xp.float32(level)
+    level = _float32(level)
     if not absolute_value:
         return array >= level
     return (array >= level) | (array <= -level)
+
+
+def _float32(level):
+    """A level in the map's own precision; one beyond float32 is infinite, so that no voxel reaches it."""
+    import numpy
+
+    with numpy.errstate(over="ignore"):
+        return numpy.float32(level)
 
 
 def squared_distance(base, reach_px, sampling=None):
@@ -79,7 +85,7 @@ def squared_distance(base, reach_px, sampling=None):
         uint16 or uint32 (float64 with `sampling`), px². Beyond the reach one value, larger than ``reach_px²``.
     """
     foreground = _foreground(base)
-    reach = _Reach(_length(reach_px, "reach"), sampling)
+    reach = _Reach(_length(reach_px, "reach"), sampling, foreground.shape)
     return _in_box(foreground, reach, lambda body, crop: body.distance(crop, reach.costs, reach.cap), reach.cap)
 
 
@@ -133,8 +139,17 @@ def edge_profile(position, edge="cosine", xp=None):
     return xp.where(position >= 1.0, 0.0, value)
 
 
-def edge_table(radius_px, soft_edge_px, edge="cosine"):
+def edge_table(radius_px, soft_edge_px, edge="cosine", limit=None):
     """Mask value for every integer squared distance, computed in float64 and rounded once.
+
+    Parameters
+    ----------
+    radius_px, soft_edge_px : float
+        r and w.
+    edge : str
+        Profile, see :func:`edge_profile`.
+    limit : int, optional
+        Largest squared distance that occurs; by default ``floor((r + w)² + 1e-6)``.
 
     Returns
     -------
@@ -144,8 +159,8 @@ def edge_table(radius_px, soft_edge_px, edge="cosine"):
     """
     import numpy
 
-    reach = radius_px + soft_edge_px
-    squares = numpy.arange(_floor_square(reach) + 2, dtype=numpy.float64)
+    limit = _floor_square(radius_px + soft_edge_px) if limit is None else limit
+    squares = numpy.arange(limit + 2, dtype=numpy.float64)
     table = numpy.zeros(len(squares))
     if soft_edge_px > 0:
         table = edge_profile((numpy.sqrt(squares) - radius_px) / soft_edge_px, edge)
@@ -169,13 +184,14 @@ def soft_mask(base, dilation_px=0, soft_edge_px=0, edge=None, style="euclidean",
     edge : str, optional
         Profile, see :func:`edge_profile`, or ``convolved``: dilate by r + w/2 and convolve with the compact radial
         kernel whose plane marginal is the half-sine, so that the edge is the raised cosine without the staircase of
-        the voxel distance transform; 1 for d <= r, 0 for d >= r + w. Default ``cosine`` (``quarter-cosine`` in style
+        the voxel distance transform; 1 for d <= r, 0 for d >= r + w. (A wider edge may then be lower somewhere by a
+        few hundredths; all other profiles only grow with r and w.) Default ``cosine`` (``quarter-cosine`` in style
         ``cryodrgn``).
     style : str
         ``euclidean``; ``relion``: dilation ``d < r`` and erosion ``d >= r`` (strict), edge measured from the dilated
         set, as ``relion_mask_create`` does in two passes (whose widths from 100 px on are cut at 99.995 px: not
         followed); ``cryodrgn``: 6-connected dilation by ``int(dilation_px)`` steps, edge from the dilated set
-        (cryoDRGN also rounds values to 6 decimals: not followed).
+        (cryoDRGN also rounds values to 6 decimals: not followed). Both dilate within the box, as their programs do.
     sampling : tuple of float, optional
         Voxel edges (z, y, x) in units of the smallest, for anisotropic voxels.
 
@@ -285,21 +301,24 @@ def faces_touched(mask):
 
 
 class _Reach:
-    """How far distances are followed: squared-distance costs of steps along each axis, and what stands for farther."""
+    """How far distances are followed in a box: squared-distance costs of steps along each axis, and what stands for
+    farther."""
 
-    def __init__(self, radius, sampling):
+    def __init__(self, radius, sampling, shape):
         import numpy
 
         if sampling is None:
-            self.limit = _floor_square(radius)
+            self.limit = min(_floor_square(radius), sum((n - 1) ** 2 for n in shape))
             dtype = numpy.uint16 if self.limit <= _UINT16_LIMIT else numpy.uint32
             self.cap = dtype(self.limit + 1)
             self.voxels = (math.isqrt(self.limit),) * 3
             self.costs = (numpy.arange(self.voxels[0] + 1).astype(dtype) ** 2,) * 3
         else:
             self.limit = radius * radius + SLACK
-            self.cap = numpy.float64(2 * self.limit + 1)
-            self.voxels = tuple(math.floor(math.sqrt(self.limit) / s) for s in sampling)
+            self.cap = numpy.nextafter(self.limit, numpy.inf)
+            self.voxels = tuple(
+                min(math.floor(math.sqrt(self.limit) / s), n - 1) for s, n in zip(sampling, shape, strict=True)
+            )
             self.costs = tuple(
                 numpy.arange(n + 1, dtype=numpy.float64) ** 2 * (s * s)
                 for n, s in zip(self.voxels, sampling, strict=True)
@@ -326,9 +345,9 @@ def _in_box(foreground, reach, body, far):
 
 def _by_distance(foreground, radius, width, edge, sampling):
     xp = backend.xp(foreground)
-    reach = _Reach(radius + width, sampling)
+    reach = _Reach(radius + width, sampling, foreground.shape)
     if sampling is None:
-        table = xp.asarray(edge_table(radius, width, edge))
+        table = xp.asarray(edge_table(radius, width, edge, reach.limit))
         return _in_box(
             foreground,
             reach,
@@ -351,40 +370,47 @@ def _convolved(foreground, radius, width, sampling):
     """The base dilated by r + w/2, convolved with ``K(s) = sin(π·s/w)/s`` (s < w/2, unit sum).
 
     K is the radial function whose integral over a plane at distance s is ``cos(π·s/w)``, the slope of the raised
-    cosine. The set is followed beyond the box, so that a box face does not bend the edge.
+    cosine. The set is followed beyond the box as far as K reaches, so that a box face does not bend the edge.
     """
     xp = backend.xp(foreground)
     box = regions.bounding_box(foreground)
     mask = xp.zeros(foreground.shape, xp.float32)
     if box is None:
         return mask
-    reach = _Reach(radius + width, sampling)
-    margin = [n + 1 for n in reach.voxels]
-    squares = _squares_around(foreground[box], margin, reach)
-    middle = radius + width / 2
-    dilated = squares <= (_floor_square(middle) if sampling is None else middle * middle + SLACK)
-    shape = [fourier.fast_length(n) for n in dilated.shape]
-    smooth = fourier.irfftn(
-        fourier.rfftn(_padded(dilated, shape)) * fourier.rfftn(_half_sine_kernel(shape, width, sampling, xp)),
-        shape,
-    )[tuple(slice(n) for n in dilated.shape)]
-    smooth = xp.clip(smooth, 0.0, 1.0)
-    smooth[squares <= (_floor_square(radius) if sampling is None else radius * radius + SLACK)] = 1.0
+    beyond = _kernel_reach(width, sampling)
+    reach = _Reach(radius + width, sampling, [n + 2 * b for n, b in zip(foreground.shape, beyond, strict=True)])
+    around = [  # the reach on each side of the foreground, but no more than K's reach beyond the box
+        (min(r + 1, s.start + b), min(r + 1, n - s.stop + b))
+        for r, b, s, n in zip(reach.voxels, beyond, box, foreground.shape, strict=True)
+    ]
+    grown = xp.pad(foreground[box], around)
+    squares = backend.of(grown).distance(grown, reach.costs, reach.cap)
+    # One voxel of ramp stands for the part of a voxel that the surface at r + w/2 leaves in: without it the edge of a
+    # plane is up to half a voxel off, and the steps of the lattice show in the spectrum.
+    dilated = xp.clip(radius + width / 2 + 0.5 - xp.sqrt(squares.astype(xp.float64)), 0.0, 1.0)
+    shape = [fourier.fast_length(n + b) for n, b in zip(grown.shape, beyond, strict=True)]
+    smooth = fourier.rfftn(_padded(dilated, shape)) * fourier.rfftn(_half_sine_kernel(shape, width, sampling, xp))
+    smooth = xp.clip(fourier.irfftn(smooth, shape)[tuple(slice(n) for n in grown.shape)], 0.0, 1.0)
     smooth[squares >= (radius + width) ** 2 - SLACK] = 0.0
+    smooth[squares <= _limit(radius, sampling)] = 1.0
     inner, outer = [], []
-    for s, m, n in zip(box, margin, foreground.shape, strict=True):
-        start, stop = max(s.start - m, 0), min(s.stop + m, n)
+    for s, (before, after), n in zip(box, around, foreground.shape, strict=True):
+        start, stop = max(s.start - before, 0), min(s.stop + after, n)
         outer.append(slice(start, stop))
-        inner.append(slice(start - s.start + m, stop - s.start + m))
+        inner.append(slice(start - s.start + before, stop - s.start + before))
     mask[tuple(outer)] = smooth[tuple(inner)]
     return mask
 
 
-def _squares_around(foreground, margin, reach):
-    """Capped squared distances on the array grown by `margin` voxels of background on every side."""
-    xp = backend.xp(foreground)
-    grown = xp.pad(foreground, [(m, m) for m in margin])
-    return backend.of(grown).distance(grown, reach.costs, reach.cap)
+def convolved_bytes(shape, soft_edge_px, sampling=None):
+    """Most memory that the ``convolved`` edge takes in a box of `shape`, besides the base and the mask."""
+    beyond = _kernel_reach(soft_edge_px, sampling)
+    return 6 * 8 * math.prod(n + 3 * b for n, b in zip(shape, beyond, strict=True))
+
+
+def _kernel_reach(width, sampling):
+    """Voxels that the kernel of the ``convolved`` edge reaches along each axis."""
+    return [math.floor(width / 2 / s) + 1 for s in sampling or (1, 1, 1)]
 
 
 def _padded(array, shape):
@@ -405,7 +431,7 @@ def _within(foreground, radius, sampling, strict=False):
     limit = _limit(radius, sampling, strict)
     if limit < 0:
         return foreground.copy()
-    reach = _Reach(math.sqrt(limit) if strict and sampling is None else radius, sampling)
+    reach = _Reach(math.sqrt(limit) if strict and sampling is None else radius, sampling, foreground.shape)
     return _in_box(foreground, reach, lambda body, crop: body.distance(crop, reach.costs, reach.cap) <= limit, False)
 
 
@@ -420,7 +446,7 @@ def _eroded(foreground, radius, sampling, strict=False):
     return kept
 
 
-def _limit(radius, sampling, strict):
+def _limit(radius, sampling, strict=False):
     """Largest squared distance that counts as within `radius`."""
     square = radius * radius
     if sampling is not None:
@@ -432,7 +458,7 @@ def _diamond(foreground, radius):
     """Grown by ``int(radius)`` steps to the six neighbours."""
     if radius < 0:
         raise UsageError(f"style cryodrgn has no erosion: dilation must be >= 0, got {radius:g} px")
-    steps = int(radius)
+    steps = min(int(radius), sum(foreground.shape))
     box = regions.bounding_box(foreground)
     if box is None or steps == 0:
         return foreground
@@ -465,8 +491,8 @@ def _floor_square(radius):
 
 
 def _finite(value, what):
-    if isinstance(value, bool) or not isinstance(value, Real) or not math.isfinite(value):
-        raise UsageError(f"{what} must be a number of pixels, got {value!r}")
+    if isinstance(value, bool) or not isinstance(value, Real) or not abs(value) <= LONGEST:
+        raise UsageError(f"{what} must be a number of pixels, at most {LONGEST:g}, got {value!r}")
     return float(value)
 
 

@@ -6,7 +6,7 @@ import warnings
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 
-from gpumask import backend, filters, mask, regions, units
+from gpumask import backend, filters, grids, mask, regions, units
 from gpumask.errors import GpumaskWarning, InputRefused, UsageError
 from gpumask.recipe import DEFAULT_SOFT_EDGE, MaskRecipe, parse_butterworth, preset
 from gpumask.volume import Volume
@@ -33,7 +33,7 @@ class Made:
     warnings: list = field(repr=False)
 
 
-def create_mask(volume, recipe=None, *, voxel_size=None, preset=None, **parameters):
+def create_mask(volume, recipe=None, *, voxel_size=None, preset=None, like=None, **parameters):
     """Make a soft mask from a map.
 
     Filter → threshold → clean-up → dilate or erode → soft edge → invert; only the threshold is required.
@@ -48,6 +48,8 @@ def create_mask(volume, recipe=None, *, voxel_size=None, preset=None, **paramete
         Å (z, y, x); only with a plain array.
     preset : str, optional
         ``cryosparc-v4``, ``cryosparc-v5:3.5A``, ``subtraction`` or ``glycoprotein``, see ``gpumask.recipe.PRESETS``.
+    like : Volume, optional
+        A map on the same lattice whose grid the mask gets; with a Volume only.
     **parameters
         Fields of :class:`MaskRecipe`, which override preset and recipe: ``threshold``, ``dilation``, ``soft_edge``, …
         Lengths are ``"5px"``, ``"7A"`` or a number of pixels.
@@ -84,10 +86,12 @@ def create_mask(volume, recipe=None, *, voxel_size=None, preset=None, **paramete
     if isinstance(volume, Volume):
         if voxel_size is not None:
             raise UsageError("a Volume has its own voxel size: give voxel_size with plain arrays only")
-        made = make(volume, recipe)
+        made = make(volume, recipe, like=like)
     else:
         if voxel_size is None:
             raise TypeError("create_mask of a plain array needs voxel_size=, in Å")
+        if like is not None:
+            raise UsageError("like needs to know where the map lies: give a Volume, not a plain array")
         made = make(Volume(volume, voxel_size), recipe)
     for text in made.warnings:
         warnings.warn(text, GpumaskWarning, stacklevel=2)
@@ -112,13 +116,17 @@ def build_recipe(recipe=None, preset_name=None, **parameters):
     return MaskRecipe.from_dict(values)
 
 
-def make(volume, recipe, progress=None):
+def make(volume, recipe, progress=None, like=None, names=("the map", "the reference")):
     """Run a recipe.
 
     Parameters
     ----------
     volume : Volume
     recipe : MaskRecipe
+    like : Volume, optional
+        A map on the same lattice: filter, threshold and clean-up see `volume` alone, the mask is on this grid.
+    names : tuple of str
+        What messages call the two.
     progress : callable, optional
         Called with the name of each step as it begins.
 
@@ -126,22 +134,31 @@ def make(volume, recipe, progress=None):
     -------
     Made
     """
-    radius, width = lengths(recipe, volume.voxel_size)
-    seconds = {}
+    target = like or volume
+    radius, width = lengths(recipe, target.voxel_size)
+    seconds, notes = {}, []
     step = timer(seconds, progress)
     with step("filter"):
+        bad = volume.data.size - int(backend.xp(volume.data).isfinite(volume.data).sum())
+        if bad:
+            raise InputRefused(f"{names[0]} has {bad} voxels that are NaN or Inf; replace them")
         data = _filtered(volume, recipe)
         backend.synchronize(data)
     with step("threshold"):
         level = mask.threshold_level(data, recipe.threshold)
         base = mask.threshold(data, level, recipe.absolute_value)
-        check_foreground(bool(base.any()), level, data.max())
+        check_foreground(bool(base.any()), level, top(data, recipe))
     del data
     if recipe.dust is not None or recipe.largest is not None or recipe.fill_holes:
         with step("clean-up"):
             base = _cleaned(base, recipe, volume.voxel_size)
+    if like is not None:
+        with step("paste"):
+            base, notes = grids.paste(names[0], volume.with_data(base), names[1], like)
+            base = base.data
+            check_overlap(bool(base.any()), *names)
     with step("soft edge"):
-        sampling = units.sampling(volume.voxel_size)
+        sampling = units.sampling(target.voxel_size)
         soft = mask.soft_mask(base, radius, width, recipe.edge, recipe.style, sampling)
         backend.synchronize(soft)
     with step("checks"):
@@ -152,10 +169,10 @@ def make(volume, recipe, progress=None):
             components=regions.component_count(soft >= 0.5),
             faces_touched=mask.faces_touched(soft),
         )
-    made = judged(recipe, volume.voxel_size, volume.shape, level, checks, seconds)
+    made = judged(recipe, target.voxel_size, target.shape, level, checks, seconds)
     if recipe.invert:
         soft = mask.invert(soft)
-    return replace(made, volume=volume.with_data(soft, recipe=recipe))
+    return replace(made, volume=target.with_data(soft, recipe=recipe), warnings=[*notes, *made.warnings])
 
 
 @dataclass(frozen=True)
@@ -176,7 +193,7 @@ def judged(recipe, voxel_size, shape, level, checks, seconds):
     if not checks.components:
         raise InputRefused("the mask is empty: nothing is left after erosion; erode less or lower the threshold")
     if checks.total == size:
-        raise InputRefused(f"the mask is everything: threshold {level:.6g} keeps the whole box; raise it")
+        raise InputRefused(f"the mask is everything: raise the threshold {level:.6g} or dilate less")
     minimum = None
     if recipe.resolution:
         minimum = units.minimum_soft_edge_px(units.angstrom(recipe.resolution), voxel_size)
@@ -198,12 +215,22 @@ def judged(recipe, voxel_size, shape, level, checks, seconds):
     )
 
 
+def top(data, recipe):
+    """The highest value that the threshold of `recipe` is compared with."""
+    high = float(data.max())
+    return max(high, -float(data.min())) if recipe.absolute_value else high
+
+
 def check_foreground(any_foreground, level, highest):
     """Refuse a threshold above the map."""
     if not any_foreground:
-        raise InputRefused(
-            f"threshold {level:.6g} gives an empty mask: the map's maximum is {float(highest):.6g}; lower it"
-        )
+        raise InputRefused(f"threshold {level:.6g} gives an empty mask: the map's maximum is {highest:.6g}; lower it")
+
+
+def check_overlap(any_foreground, name, other_name):
+    """Refuse a map whose foreground lies outside the box of the reference."""
+    if not any_foreground:
+        raise InputRefused(f"the mask is empty: nothing of {name} above the threshold lies in the box of {other_name}")
 
 
 def check_dust(any_foreground, recipe):
@@ -212,14 +239,15 @@ def check_dust(any_foreground, recipe):
         raise InputRefused(f"every component is dust below {recipe.dust:g} Å³; lower --dust or the threshold")
 
 
-def memory_needed(shape, recipe):
+def memory_needed(shape, voxel_size, recipe):
     """Bytes that :func:`make` takes at its peak, the map included."""
     per_voxel = 4 + 1 + 2 + 2 * 4  # map, base, counts and a copy of the base, mask twice
     if recipe.lowpass or recipe.butterworth or recipe.rect:
         per_voxel = 4 + 3 * 8  # map, and its transform in float64
+    needed = per_voxel * math.prod(shape)
     if recipe.edge == "convolved":
-        per_voxel = 4 + 6 * 8
-    return per_voxel * math.prod(shape)
+        needed += mask.convolved_bytes(shape, lengths(recipe, voxel_size)[1], units.sampling(voxel_size))
+    return needed
 
 
 def lengths(recipe, voxel_size):
@@ -228,17 +256,23 @@ def lengths(recipe, voxel_size):
         near, far = (units.to_px(getattr(recipe, n), voxel_size, n) for n in ("near", "far"))
         if far < near:
             raise UsageError(f"far must be >= near, got near {recipe.near} and far {recipe.far}")
-        return near, units.snap(far - near)
+        return _short(near, "near"), _short(units.snap(far - near), "far")
     dilation = units.length(recipe.dilation, "dilation")
-    radius = units.to_px(dilation, voxel_size, "dilation")
+    radius = _short(units.to_px(dilation, voxel_size, "dilation"), "dilation")
     if recipe.style == "cryodrgn" and dilation.unit == "A":
         radius = float(dilation.value // units.pixel_edge(voxel_size))  # as cryoDRGN: 11 Å at 1.1 Å/px are 9 px
     if recipe.soft_edge is not None:
-        return radius, units.to_px(recipe.soft_edge, voxel_size, "soft edge")
+        return radius, _short(units.to_px(recipe.soft_edge, voxel_size, "soft edge"), "soft edge")
     if recipe.resolution is None:
         return radius, units.to_px(DEFAULT_SOFT_EDGE, voxel_size, "the default soft edge")
     minimum = units.minimum_soft_edge_px(units.angstrom(recipe.resolution), voxel_size)
-    return radius, float(-(-minimum // 1))
+    return radius, _short(float(-(-minimum // 1)), "5 x resolution")
+
+
+def _short(pixels, what):
+    if abs(pixels) > units.LONGEST:
+        raise UsageError(f"{what} must be at most {units.LONGEST:g} px, got {pixels:g} px")
+    return pixels
 
 
 def verdict(equivalent_edge_px, minimum_soft_edge_px):
@@ -284,7 +318,8 @@ def _warnings(checks, width, minimum, voxel_size):
             "use a larger box, less dilation or a narrower edge"
         )
     if checks.equivalent_edge_px < 1:
-        found.append("the mask is binary: a hard edge leaks to all frequencies; give it a soft edge")
+        kind = "binary" if checks.equivalent_edge_px == 0 else "all but binary"
+        found.append(f"the mask is {kind}: a hard edge leaks to all frequencies; give it a soft edge")
     if checks.components > 1:
         found.append(
             f"the mask has {checks.components} islands; keep the largest with --largest 1, "

@@ -224,15 +224,20 @@ def _canonical(recipe):
             if name != "dilation" and length.value < 0:
                 raise UsageError(f"{name.replace('_', ' ')} must be >= 0, got {length}")
             put(name, str(length))
+    if recipe.dilation is None:
+        raise UsageError("dilation must be a length such as 5px or 7A; 0px for none")
     for name in ("absolute_value", "fill_holes", "invert"):
         if not isinstance(getattr(recipe, name), bool):
             raise UsageError(f"{name.replace('_', ' ')} must be true or false, got {getattr(recipe, name)!r}")
     if recipe.edge is not None:
-        parse_edge(recipe.edge)
+        name, bandwidth = parse_edge(recipe.edge)
+        put("edge", name if bandwidth is None else f"{name}:{units.plain(bandwidth)}")
     if recipe.style not in STYLES:
         raise UsageError(f"style must be one of {', '.join(STYLES)}, got {recipe.style!r}")
     if recipe.largest is not None and not (_is(recipe.largest, Integral) and recipe.largest >= 1):
         raise UsageError(f"number of components to keep must be >= 1, got {recipe.largest!r}")
+    if recipe.largest is not None:
+        put("largest", int(recipe.largest))
     if recipe.dust is not None:
         if not (_is(recipe.dust, Real) and 0 <= recipe.dust < math.inf):
             raise UsageError(f"dust must be a volume >= 0 Å³, got {recipe.dust!r}")

@@ -14,7 +14,7 @@ from scipy.sparse.csgraph import connected_components
 from gpumask import backend, filters, mask, units
 from gpumask._cpu.statistics import of_chunks
 from gpumask.errors import OutOfMemory
-from gpumask.pipeline import Checks, check_dust, check_foreground, judged, lengths, timer
+from gpumask.pipeline import Checks, check_dust, check_foreground, judged, lengths, memory_needed, timer, top
 
 BYTES_PER_VOXEL = 16  # of a slab with its halo: bool twice, counts, the mask twice, what numpy needs on the way
 WHOLE_BOX = ("lowpass", "butterworth", "rect")  # filters that need the whole transform
@@ -53,8 +53,8 @@ def make(source, recipe, write, budget, device="cpu", progress=None):
     """
     radius, width = lengths(recipe, source.voxel_size)
     sampling = units.sampling(source.voxel_size)
-    halo = math.ceil((abs(radius) + width) / (sampling or (1,))[0]) + 2
-    planes = planes_per_slab(source.shape, recipe, halo, budget)
+    halo = min(math.ceil((abs(radius) + width) / (sampling or (1,))[0]) + 2, source.shape[0])
+    planes = planes_per_slab(source.shape, source.voxel_size, recipe, halo, budget)
     seconds = {}
     step = timer(seconds, progress)
     with step("statistics"):
@@ -65,7 +65,7 @@ def make(source, recipe, write, budget, device="cpu", progress=None):
         base, highest = Bits(source.shape), -math.inf
         for start, slab in _numbered(_filtered(source, recipe, planes)):
             base.put(start, mask.threshold(slab, level, recipe.absolute_value))
-            highest = max(highest, float(slab.max()))
+            highest = max(highest, top(slab, recipe))
         check_foreground(base.any(), level, highest)
     if recipe.dust is not None or recipe.largest is not None or recipe.fill_holes:
         with step("clean-up"):
@@ -94,15 +94,15 @@ def make(source, recipe, write, budget, device="cpu", progress=None):
     return judged(recipe, source.voxel_size, source.shape, level, checks, seconds)
 
 
-def planes_per_slab(shape, recipe, halo, budget):
+def planes_per_slab(shape, voxel_size, recipe, halo, budget):
     """How many planes a slab may have within `budget` bytes."""
     whole = [name for name in WHOLE_BOX if getattr(recipe, name) is not None]
     if recipe.edge == "convolved":
         whole.append("convolved edge")
     if whole:
-        needed = 24 * math.prod(shape)
+        needed = memory_needed(shape, voxel_size, recipe)
         raise OutOfMemory(
-            f"a {whole[0]} needs the whole box of {_by(shape)} voxels in memory, {_size(needed)}, but "
+            f"a {whole[0]} needs the whole box of {units.by(shape)} voxels in memory, {_size(needed)}, but "
             f"{_size(budget)} may be used; use --gaussian and another edge, a smaller box or more memory"
         )
     plane = BYTES_PER_VOXEL * math.prod(shape[1:])
@@ -111,7 +111,7 @@ def planes_per_slab(shape, recipe, halo, budget):
     if planes < 1:
         needed = fixed + plane * (2 * halo + 1)
         raise OutOfMemory(
-            f"a box of {_by(shape)} voxels needs {_size(needed)} even in slabs, but {_size(budget)} may be "
+            f"a box of {units.by(shape)} voxels needs {_size(needed)} even in slabs, but {_size(budget)} may be "
             "used; use a smaller box, a shorter reach or more memory"
         )
     return planes
@@ -286,8 +286,5 @@ def _numbered(slabs):
 
 
 def _size(size):
-    return f"{size / 1e9:.1f} GB" if size >= 1e9 else f"{size / 1e6:.0f} MB"
-
-
-def _by(shape):
-    return " x ".join(str(n) for n in units.xyz(shape))
+    unit, scale = next((u, s) for u, s in (("GB", 1e9), ("MB", 1e6), ("kB", 1e3), ("B", 1)) if size >= s or s == 1)
+    return f"{size / scale:.3g} {unit}"

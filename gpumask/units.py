@@ -16,7 +16,11 @@ ISOTROPY = 1e-3  # relative difference of voxel edges up to which voxels count a
 SMALLEST_VOXEL, LARGEST_VOXEL = 1e-6, 1e6  # Å: beyond these a header is damaged
 DALTON_PER_ANGSTROM3 = 0.81  # protein; sugars are denser
 
-_LENGTH = re.compile(r"\s*([-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?)\s*(px|pix|A|Å|Å|)\s*")
+LONGEST = 1e6  # px: beyond any box
+RESOLUTIONS = 1e-3, 1e6  # Å: what can be meant
+
+_ANGSTROM = ("A", "\u00c5", "\u212b")  # the letter, and the sign that looks like it
+_LENGTH = re.compile(rf"\s*([-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?)\s*(px|pix|{'|'.join(_ANGSTROM)}|)\s*")
 
 
 class Length(namedtuple("Length", "value unit")):
@@ -54,7 +58,7 @@ def length(text, what="length"):
     match = _LENGTH.fullmatch(str(text))
     if not match or not math.isfinite(float(match[1])):
         raise UsageError(f"{what} must be a length such as 5px or 7A, got {text!r}")
-    return Length(float(match[1]), "A" if match[2] in ("A", "Å", "Å") else "px")
+    return Length(float(match[1]), "A" if match[2] in _ANGSTROM else "px")
 
 
 def angstrom(text, what="resolution"):
@@ -65,12 +69,12 @@ def angstrom(text, what="resolution"):
     UsageError
         Given in pixels, or not a positive finite number.
     """
-    if isinstance(text, str) and re.fullmatch(r".*\d\s*(px|pix)\s*", text):
+    parsed = length(text, what)
+    if parsed.unit == "px" and (isinstance(text, Length) or "p" in str(text)):
         raise UsageError(f"{what} must be in Å, such as 15A, got {text!r}")
-    value = length(text, what).value
-    if value <= 0:
-        raise UsageError(f"{what} must be > 0 Å, got {text!r}")
-    return value
+    if not RESOLUTIONS[0] <= parsed.value <= RESOLUTIONS[1]:
+        raise UsageError(f"{what} must be > 0 Å ({RESOLUTIONS[0]:g} to {RESOLUTIONS[1]:g}), got {text!r}")
+    return parsed.value
 
 
 def voxel_edges(voxel_size):
@@ -167,8 +171,9 @@ def volume_angstrom3(voxels, voxel_size):
 
 
 def voxels_in(volume, voxel_size):
-    """Å³ as a number of voxels."""
-    return volume / math.prod(voxel_size)
+    """Å³ as a number of voxels; within 1e-6 of a whole number it is that number, since headers hold float32 cells."""
+    voxels = volume / math.prod(voxel_size)
+    return float(round(voxels)) if abs(voxels - round(voxels)) <= 1e-6 * voxels else voxels
 
 
 def mass_kda(volume):
@@ -209,6 +214,11 @@ def centre_px_to_corner_px(position, shape):
 def xyz(triple):
     """A (z, y, x) tuple as the [x, y, z] list that text and JSON hold."""
     return list(triple)[::-1]
+
+
+def by(triple, form=""):
+    """(z, y, x) numbers as ``x x y x z`` text."""
+    return " x ".join(format(n, form) for n in xyz(triple))
 
 
 def plain(value):

@@ -3,6 +3,7 @@ that was asked for."""
 
 import argparse
 import importlib
+import os
 import sys
 
 VERBS = {
@@ -21,29 +22,39 @@ def main(argv=None):
     from gpumask.errors import GpumaskError
 
     argv = sys.argv[1:] if argv is None else list(argv)
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):  # a terminal without Å, a file name that is not UTF-8
+            stream.reconfigure(errors="backslashreplace")
     try:
-        arguments = _parser(argv).parse_args(argv)
-    except SystemExit as stop:  # argparse has printed what was wrong, or the help
-        return stop.code or 0
-    try:
-        return arguments.run(arguments) or 0
+        code = _run(argv)
+        sys.stdout.flush()
+        return code
+    except BrokenPipeError:  # the reader of our output has gone, as in `gpumask inspect map.mrc | head -1`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
     except GpumaskError as error:
         print(f"gpumask: {error}", file=sys.stderr)
         return error.exit_code
     except MemoryError as error:
         print(f"gpumask: out of memory: {error}; use a smaller box or a larger machine", file=sys.stderr)
         return 5
-    except BrokenPipeError:  # the reader of our output has gone, as in `gpumask inspect map.mrc | head -1`
-        sys.stderr.close()
-        return 0
     except KeyboardInterrupt:
         print("gpumask: interrupted", file=sys.stderr)
         return INTERRUPTED
 
 
+def _run(argv):
+    try:
+        arguments = _parser(argv).parse_args(argv)
+    except SystemExit as stop:  # argparse has printed what was wrong, or the help
+        return stop.code or 0
+    return arguments.run(arguments) or 0
+
+
 def _parser(argv):
     parser = argparse.ArgumentParser(
         prog="gpumask",
+        formatter_class=_Formatter,
         description="Soft masks for cryo-EM maps, exact and fast.",
         epilog="Lengths are 5px, 7A (or 7Å), or a bare number of pixels; resolutions and Gaussian widths are in Å. "
         "Exit codes: 0 done, 2 usage, 3 input refused, 4 device not there, 5 could not write or out of memory, "
@@ -53,10 +64,21 @@ def _parser(argv):
     verbs = parser.add_subparsers(title="verbs", metavar="VERB", required=True)
     wanted = next((word for word in argv if not word.startswith("-")), None)
     for name, purpose in VERBS.items():
-        verb = verbs.add_parser(name, help=purpose)
+        verb = verbs.add_parser(name, help=purpose, formatter_class=_Formatter)
         if name == wanted:
             importlib.import_module(f"gpumask.cli.{name}").fill(verb)
     return parser
+
+
+class _Formatter(argparse.HelpFormatter):
+    """As wide as the terminal, without the import of shutil that argparse would ask it with."""
+
+    def __init__(self, prog):
+        try:
+            columns = os.get_terminal_size().columns
+        except OSError:
+            columns = 80
+        super().__init__(prog, width=columns - 2)
 
 
 class _Version(argparse.Action):

@@ -17,10 +17,14 @@ def run(arguments):
     from pathlib import Path
 
     from gpumask import cli, filters, io, simulation, units
+    from gpumask.errors import WriteFailed
     from gpumask.volume import Header, Volume
 
     folder = Path(arguments.output)
-    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise WriteFailed(f"{folder}: cannot be made: {error.strerror}; give another folder with -o") from error
     start = time.perf_counter()
     particle = simulation.particle(box=arguments.box)
     size = (particle.voxel_size,) * 3

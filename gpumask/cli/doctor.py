@@ -14,6 +14,8 @@ def run(arguments):
     from gpumask import backend
 
     facts = {"gpumask": gpumask.__version__, **backend.facts()}
+    usable = facts["device"] != "none"
+    facts["first_call_seconds"] = backend.first_call_seconds(facts["device"]) if usable else None
     if arguments.json:
         terminal.document(facts)
         return
@@ -31,5 +33,6 @@ def run(arguments):
                 for name, version in facts["packages"].items()
             ),
             ("device", f"{facts['device']} ({facts['device_reason']})"),
+            *([("first call", f"{facts['first_call_seconds']:.2f} s: loading and compiling")] if usable else []),
         ]
     )

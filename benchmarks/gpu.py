@@ -1,0 +1,161 @@
+"""The soft mask on a GPU: its kernels apart and together, against a copy, the EDT of CuPy and the CPU."""
+
+import math
+
+import numpy as np
+
+import gpumask
+from gpumask import backend, cuda
+from gpumask.errors import DeviceNotFound
+
+from . import Case, Table
+from .create import DILATION, LEVEL, SOFT_EDGE, particle
+
+BOXES = (128, 256, 512, 1024)
+REACHES = (8, 22, 48, 63)
+FILLS = (0.05, 0.25, 1.0)  # shares of active tiles
+COPY_BYTES = 2 << 30
+CPU_BOX = 512  # the CPU's result is waited for and compared up to this box
+EDT_BOX = 512  # ~90 bytes a voxel
+
+
+def tables(box):
+    missing = cuda.missing()
+    if missing:
+        raise DeviceNotFound(missing)
+    bandwidth = copy_bandwidth()
+    yield first_calls()
+    yield transfers()
+    for edge in (box,) if box else BOXES:
+        yield against_peers(edge, bandwidth)
+        for reach in REACHES:
+            for fill in FILLS:
+                yield kernels(edge, reach, fill, bandwidth)
+
+
+def timed(function):
+    """A run that ends when the device has."""
+
+    def run():
+        function()
+        cuda.cupy().cuda.get_current_stream().synchronize()
+
+    return run
+
+
+def copy_bandwidth():
+    """Bytes/s, read and written, of a copy on the device: the best of ten."""
+    cupy = cuda.cupy()
+    source = cupy.ones(COPY_BYTES // 4, cupy.float32)
+    target = cupy.empty_like(source)
+    start, stop = cupy.cuda.Event(), cupy.cuda.Event()
+    best = math.inf
+    for _ in range(10):
+        start.record()
+        cupy.copyto(target, source)
+        stop.record()
+        stop.synchronize()
+        best = min(best, cupy.cuda.get_elapsed_time(start, stop) / 1000)
+    return 2 * source.nbytes / best
+
+
+def first_calls():
+    """Compiling, or finding in CuPy's cache, what a first mask needs."""
+    cupy = cuda.cupy()
+    small = cupy.zeros((8, 8, 8), bool)
+    small[4, 4, 4] = True
+    gpumask.mask.soft_mask(small, 2, 3)
+    gpumask.mask.soft_mask(small, 40, 12)
+    cases = []
+    for (name, variant, _), seconds in cuda.load_seconds.items():
+        cases.append(Case(f"{name}, {variant}", lambda: None, None, 0))
+        cases[-1].seconds = [seconds]
+    return Table("First call of a kernel: compile, or find in CuPy's cache", cases, cases[0].name)
+
+
+def transfers():
+    """Pinned copies between host and device, 1 GiB."""
+    cupy = cuda.cupy()
+    count = 1 << 28
+    pinned = np.frombuffer(cupy.cuda.alloc_pinned_memory(4 * count), np.float32, count)
+    pinned[:] = 1
+    device = cupy.empty(count, cupy.float32)
+    cases = [
+        Case("host to device, 1 GiB pinned", timed(lambda: device.set(pinned))),
+        Case("device to host, 1 GiB pinned", timed(lambda: device.get(out=pinned))),
+    ]
+    return Table("Transfers", cases, cases[0].name)
+
+
+def active(box, fill):
+    """A box of which a share `fill` of the 64³ tiles holds foreground in one voxel of eight, on the device."""
+    cupy = cuda.cupy()
+    cells = -(-box // 64)
+    chosen = np.random.default_rng(0).random((cells,) * 3) < fill
+    grid = cupy.asarray(chosen).repeat(64, 0).repeat(64, 1).repeat(64, 2)[:box, :box, :box]
+    index = cupy.arange(box)
+    blocks = (index // 8) % 2 == 0
+    return grid & blocks[:, None, None] & blocks[None, :, None] & blocks[None, None, :]
+
+
+def kernels(box, reach, fill, bandwidth):
+    """Packing, the distance, and the soft mask on the same foreground."""
+    from gpumask._gpu import distance, soft_mask
+    from gpumask._gpu.distance import from_bits
+    from gpumask._gpu.threshold import pack
+
+    cupy = cuda.cupy()
+    foreground = active(box, fill)
+    steps = np.arange(reach + 1)
+    costs = ((steps * steps).astype(np.uint16),) * 3
+    cap = np.uint16(reach * reach + 1)
+    table = cupy.asarray(gpumask.mask.edge_table(0, reach))
+    bits = pack(foreground)
+    error = None
+    if box <= CPU_BOX // 2:
+        wanted = backend.of(np.empty(0)).soft_mask(foreground.get(), costs, cap, table.get())
+        error = float(np.abs(soft_mask(foreground, costs, cap, table).get() - wanted).max())
+    cases = [
+        Case("soft mask from bool", timed(lambda: soft_mask(foreground, costs, cap, table)), error, 9),
+        Case("pack bool to bits", timed(lambda: pack(foreground)), None, 9),
+        Case("soft mask from bits", timed(lambda: from_bits(bits, costs, cap, table)), None, 9),
+        Case("distance from bool", timed(lambda: distance(foreground, costs, cap)), None, 9),
+    ]
+    for case in cases:
+        case.run()
+    title = f"Kernels: {box}³, reach {reach}, {100 * fill:.0f} % of the tiles active"
+    return Table(title, cases, cases[0].name, box**3, bandwidth)
+
+
+def against_peers(box, bandwidth):
+    """threshold → dilation → soft edge of a particle, resident on the device."""
+    cupy = cuda.cupy()
+    volume = particle(box)
+    device = cupy.asarray(volume)
+
+    def ours(array):
+        return gpumask.mask.soft_mask(gpumask.mask.threshold(array, LEVEL), DILATION, SOFT_EDGE)
+
+    def edt(array):
+        from cupyx.scipy.ndimage import distance_transform_edt
+
+        away = distance_transform_edt(array < LEVEL, float64_distances=False)
+        mask = (away <= DILATION).astype(cupy.float32)
+        edge = (away > DILATION) & (away < DILATION + SOFT_EDGE)
+        return cupy.where(edge, 0.5 + 0.5 * cupy.cos(math.pi * (away - DILATION) / SOFT_EDGE), mask)
+
+    got = ours(device).get()
+    error = None
+    cases = []
+    if box <= CPU_BOX:
+        wanted = ours(volume)
+        error = float(np.abs(got - wanted).max())
+        cases.append(Case("gpumask, CPU", lambda: ours(volume), 0.0, 3))
+    cases.insert(0, Case("gpumask, GPU", timed(lambda: ours(device)), error, 15))
+    if box <= EDT_BOX:
+        off = float(np.abs(edt(device).get() - got).max())
+        cases.append(Case("cupyx EDT + cosine, GPU", timed(lambda: edt(device)), off, 5))
+    share = 100 * float((got > 0).mean())
+    title = f"A mask: {box}³, dilation {DILATION} px, edge {SOFT_EDGE} px, resident"
+    note = f"The mask fills {share:.0f} % of the box. A copy moves {bandwidth / 1e9:.0f} GB/s."
+    return Table(title, cases, "gpumask, GPU", box**3, bandwidth, note)

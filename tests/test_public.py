@@ -1,0 +1,336 @@
+"""What is public: that it starts light, is documented, and does what it says when called."""
+
+import doctest
+import importlib
+import inspect
+import json
+import pkgutil
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import gpumask as gm
+from gpumask import backend, errors, filters, fourier, grids, io, job, mask, pipeline, recipe, regions, units, volume
+from gpumask.volume import Header
+
+FOLDER = Path(gm.__file__).parent
+MODULES = (errors, units, recipe, io, filters, fourier, grids, regions, mask)
+BASE = np.zeros((9, 10, 11), bool)
+BASE[4, 5, 6] = True
+MAP = BASE.astype(np.float32)
+VOLUME = gm.Volume(MAP, 2)
+CUBE, BRICK = (2.0, 2.0, 2.0), (3.0, 2.0, 1.0)
+CORNER = BASE | (np.indices(BASE.shape).sum(axis=0) == 0)
+
+
+def public(module):
+    """Functions and classes that a module defines for others."""
+    return {
+        name: value
+        for name, value in vars(module).items()
+        if not name.startswith("_")
+        and (inspect.isfunction(value) or inspect.isclass(value))
+        and value.__module__ == module.__name__
+    }
+
+
+def with_file(check):
+    """`check` is called with a folder that holds map.mrc."""
+
+    def run(folder):
+        gm.write(folder / "map.mrc", gm.Volume(MAP, 2, Header(nstart=(1, 2, 3))))
+        return check(folder)
+
+    run.needs_folder = True
+    return run
+
+
+def raises(error, call):
+    with pytest.raises(error):
+        call()
+    return True
+
+
+# one call with a meaningful check for every public name of the modules above
+CALLS = {
+    "units.Length": lambda: str(units.Length(7.0, "A")) == "7A",
+    "units.length": lambda: units.length("7A") == (7, "A"),
+    "units.angstrom": lambda: units.angstrom("3.5A") == 3.5,
+    "units.voxel_edges": lambda: units.voxel_edges(2) == CUBE and units.voxel_edges([3, 2, 1]) == BRICK,
+    "units.snap": lambda: units.snap(2.99999993) == 3,
+    "units.is_isotropic": lambda: units.is_isotropic(CUBE) and not units.is_isotropic(BRICK),
+    "units.pixel_edge": lambda: (units.pixel_edge(CUBE), units.pixel_edge(BRICK)) == (2, 1),
+    "units.sampling": lambda: units.sampling(BRICK) == (3, 2, 1) and units.sampling(CUBE) is None,
+    "units.to_px": lambda: units.to_px("7A", CUBE) == 3.5,
+    "units.to_angstrom": lambda: units.to_angstrom(3.5, CUBE) == 7,
+    "units.both": lambda: units.both(3.5, CUBE) == "3.5 px = 7.0 Å",
+    "units.volume_angstrom3": lambda: units.volume_angstrom3(10, BRICK) == 60,
+    "units.voxels_in": lambda: units.voxels_in(60, BRICK) == 10,
+    "units.mass_kda": lambda: units.mass_kda(1e5) == 81,
+    "units.minimum_soft_edge_px": lambda: units.minimum_soft_edge_px(4, CUBE) == 10,
+    "units.shell_frequency_step": lambda: units.shell_frequency_step((10, 20, 30), CUBE) == 1 / 60,
+    "units.corner_px_to_angstrom": lambda: units.corner_px_to_angstrom((1, 2, 3), BRICK, (0, 0, 9)) == (3, 4, 12),
+    "units.angstrom_to_corner_px": lambda: units.angstrom_to_corner_px((3, 4, 12), BRICK, (0, 0, 9)) == (1, 2, 3),
+    "units.corner_px_to_centre_px": lambda: units.corner_px_to_centre_px((5, 5, 5), (9, 10, 11)) == (1, 0, 0),
+    "units.centre_px_to_corner_px": lambda: units.centre_px_to_corner_px((1, 0, 0), (9, 10, 11)) == (5, 5, 5),
+    "units.xyz": lambda: units.xyz((1, 2, 3)) == [3, 2, 1],
+    "units.by": lambda: units.by((1, 2, 3)) == "3 x 2 x 1",
+    "units.plain": lambda: (units.plain(5.0), units.plain(0.05)) == ("5", "0.05"),
+    "recipe.MaskRecipe": lambda: recipe.MaskRecipe(threshold=1, dilation=5).dilation == "5px",
+    "recipe.loads": lambda: recipe.loads('{"threshold": 1}') == {"threshold": 1},
+    "recipe.preset": lambda: recipe.preset("cryosparc-v4")["far"] == "14A",
+    "recipe.parse_threshold": lambda: recipe.parse_threshold("3sigma") == ("sigma", 3),
+    "recipe.parse_edge": lambda: recipe.parse_edge("slepian:2.5") == ("slepian", 2.5),
+    "recipe.parse_butterworth": lambda: recipe.parse_butterworth("15A:4") == (15, 4),
+    "io.read": with_file(lambda folder: np.array_equal(io.read(folder / "map.mrc").data, MAP)),
+    "io.load": with_file(lambda folder: io.load(folder / "map.mrc")[1] == []),
+    "io.Slabs": with_file(lambda folder: [len(s) for s in io.Slabs(folder / "map.mrc").slabs(4)] == [4, 4, 1]),
+    "io.write": with_file(lambda folder: io.write(folder / "new.mrc", VOLUME) or (folder / "new.mrc").is_file()),
+    "io.encode": lambda: [len(chunk) for chunk in io.encode(gm.Volume(MAP, 2))] == [1024, 4 * MAP.size],
+    "io.encode_slabs": with_file(lambda folder: encoded_in_slabs(folder / "slabs.mrc")),
+    "io.write_files": with_file(
+        lambda folder: io.write_files([(folder / "a", [b"1"])]) or (folder / "a").read_bytes() == b"1"
+    ),
+    "io.check_output": with_file(lambda folder: raises(FileExistsError, lambda: io.check_output(folder / "map.mrc"))),
+    "io.sha256": with_file(lambda folder: len(io.sha256(folder / "map.mrc")) == 64),
+    "grids.check_same_voxel_size": lambda: grids.check_same_voxel_size("a", VOLUME, "b", VOLUME) is None,
+    "grids.paste": lambda: np.array_equal(grids.paste("a", VOLUME, "b", VOLUME)[0].data, MAP),
+    "filters.lowpass": lambda: keeps_the_mean_and_smooths(filters.lowpass(MAP, 10, 2)),
+    "filters.butterworth": lambda: keeps_the_mean_and_smooths(filters.butterworth(MAP, 10, 2)),
+    "filters.rect": lambda: keeps_the_mean_and_smooths(filters.rect(MAP, 10, 2)),
+    "filters.gaussian": lambda: keeps_the_mean_and_smooths(filters.gaussian(MAP, 2, 2)),
+    "filters.gaussian_kernels": lambda: [len(k) for k in filters.gaussian_kernels(MAP.shape, 1, 2)] == [7, 7, 7],
+    "filters.convolve": lambda: filters.convolve(MAP, [np.full(3, 1 / 3)] * 3)[3, 4, 5] == np.float32(1 / 27),
+    "fourier.rfftn": lambda: np.allclose(fourier.rfftn(MAP), np.fft.rfftn(MAP), atol=1e-6),
+    "fourier.irfftn": lambda: np.allclose(fourier.irfftn(fourier.rfftn(MAP), MAP.shape), MAP, atol=1e-6),
+    "fourier.fast_length": lambda: 101 <= fourier.fast_length(101) <= 128,
+    "fourier.apply_radial": lambda: keeps_the_mean_and_smooths(fourier.apply_radial(MAP, CUBE, lambda f: f < 0.1)),
+    "regions.bounding_box": lambda: regions.bounding_box(BASE) == (slice(4, 5), slice(5, 6), slice(6, 7)),
+    "regions.label": lambda: regions.label(CORNER)[1].tolist() == [1, 1],
+    "regions.largest": lambda: regions.largest(CORNER).sum() == 1,
+    "regions.drop_dust": lambda: not regions.drop_dust(CORNER, 2).any(),
+    "regions.fill_holes": lambda: np.array_equal(regions.fill_holes(BASE), BASE),
+    "regions.component_count": lambda: regions.component_count(CORNER) == 2,
+    "mask.threshold_level": lambda: mask.threshold_level(MAP, "0.5max") == 0.5,
+    "mask.level_from_statistics": lambda: mask.level_from_statistics("2sigma", lambda: (0, 9, 1, 3)) == 7,
+    "mask.EdgeMeter": lambda: measured_by_planes(mask.soft_mask(BASE, 1, 2)),
+    "mask.threshold": lambda: np.array_equal(mask.threshold(MAP, 1), BASE),
+    "mask.squared_distance": lambda: mask.squared_distance(BASE, 3)[4, 5, 8] == 4,
+    "mask.dilate": lambda: mask.dilate(BASE, 1).sum() == 7,
+    "mask.erode": lambda: np.array_equal(mask.erode(mask.dilate(BASE, 1), 1), BASE),
+    "mask.edge_profile": lambda: np.allclose(mask.edge_profile(np.array([0, 0.5, 1])), [1, 0.5, 0]),
+    "mask.edge_table": lambda: np.allclose(mask.edge_table(0, 2)[[0, 1, 4, 5]], [1, 0.5, 0, 0]),
+    "mask.soft_mask": lambda: mask.soft_mask(BASE, 1, 2)[4, 5, 8] == 0.5,
+    "mask.convolved_bytes": lambda: mask.convolved_bytes((10, 10, 10), 4) == 48 * 19**3,
+    "mask.invert": lambda: mask.invert(MAP)[4, 5, 6] == 0,
+    "mask.equivalent_edge": lambda: mask.equivalent_edge(MAP) == 0,
+    "mask.centre_of_mass": lambda: mask.centre_of_mass(MAP) == (4, 5, 6),
+    "mask.is_mask": lambda: mask.is_mask(0, 1) and not mask.is_mask(-1, 1) and not mask.is_mask(0, 0.5),
+    "mask.faces_touched": lambda: mask.faces_touched(MAP[:, :, 6:]) == ["-x"],
+}  # fmt: skip
+
+
+def encoded_in_slabs(path):
+    placed = gm.Volume(MAP, 2, Header(nstart=(1, 2, 3)))
+    with path.open("w+b") as stream:
+        io.encode_slabs(stream, placed.shape, placed.voxel_size, placed.header, "float32", "made",
+                        lambda write: [write(MAP[:4]), write(MAP[4:])])  # fmt: skip
+    return path.read_bytes() == b"".join(bytes(chunk) for chunk in io.encode(placed, "float32", "made"))
+
+
+def measured_by_planes(soft):
+    meter = mask.EdgeMeter()
+    for plane in soft:
+        meter.add(plane)
+    # the same float64 sums, in an order of their own
+    return np.isclose(meter.value(), mask.equivalent_edge(soft), rtol=1e-12) and meter.value() > 0
+
+
+def keeps_the_mean_and_smooths(filtered):
+    # float32 values of at most 1: 990 of them add up to 1 within 990 half ulps of what a voxel holds
+    return abs(filtered.sum(dtype=float) - 1) < 990 * 2**-25 and 0 < filtered[4, 5, 6] < 1
+
+
+PUBLIC = sorted(
+    f"{module.__name__.rpartition('.')[2]}.{name}"
+    for module in MODULES
+    if module is not errors
+    for name in public(module)
+)
+
+
+@pytest.mark.parametrize("name", PUBLIC)
+def test_every_public_name_does_what_it_says(name, tmp_path):
+    assert name in CALLS, f"{name} is public and not called here: add a line to CALLS"
+    call = CALLS[name]
+    assert call(tmp_path) if hasattr(call, "needs_folder") else call()
+
+
+def test_no_call_is_of_a_name_that_is_gone():
+    assert set(CALLS) <= set(PUBLIC)
+
+
+def test_the_names_of_the_package_resolve():
+    for name in gm.__all__:
+        value = getattr(gm, name)
+        assert name in dir(gm)
+        assert inspect.ismodule(value) or inspect.isclass(value) or inspect.isfunction(value)
+    with pytest.raises(AttributeError, match="no attribute 'masks'"):
+        gm.masks  # noqa: B018
+
+
+def test_the_five_lines_of_the_manual(tmp_path):
+    gm.write(tmp_path / "map.mrc", gm.Volume(mask.dilate(BASE, 2).astype(np.float32), 1.4))
+    read = gm.read(tmp_path / "map.mrc", device="cpu")
+    made = gm.create_mask(read, threshold=0.05, dilation="1px", soft_edge="1.4A")
+    assert (made.recipe.dilation, made.voxel_size, made.shape) == ("1px", read.voxel_size, (9, 10, 11))
+    gm.write(tmp_path / "mask.mrc", made)
+    assert np.array_equal(gm.read(tmp_path / "mask.mrc").data, made.data)
+    assert np.array_equal(gm.mask.soft_mask(read.data, dilation_px=1, soft_edge_px=1), made.data)
+
+
+def test_an_array_gives_an_array_and_needs_its_voxel_size(xp):
+    array = xp.asarray(MAP)
+    made = gm.create_mask(array, voxel_size=2, threshold=0.5, dilation="2A", soft_edge="2px")
+    assert isinstance(made, xp.ndarray)
+    assert np.array_equal(backend.to_numpy(made), mask.soft_mask(BASE, 1, 2))
+    with pytest.raises(TypeError, match="voxel_size="):
+        gm.create_mask(array, threshold=0.5)
+    with pytest.raises(errors.UsageError, match="a Volume has its own voxel size"):
+        gm.create_mask(gm.Volume(array, 2), voxel_size=2, threshold=0.5)
+
+
+def test_the_library_prints_nothing(tmp_path, capfd):
+    gm.write(tmp_path / "map.mrc", gm.Volume(MAP, 2))
+    gm.create_mask(gm.read(tmp_path / "map.mrc"), threshold=0.5, soft_edge=2)
+    assert capfd.readouterr() == ("", "")
+
+
+def test_arrays_and_maps_are_left_as_they_were():
+    array = mask.dilate(BASE, 2).astype(np.float32)
+    before = array.copy()
+    gm.create_mask(array, voxel_size=1, threshold=0.5, absolute_value=True, fill_holes=True, largest=1, gaussian=1,
+                   soft_edge=2, invert=True)  # fmt: skip
+    assert np.array_equal(array, before)
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_a_map_with_nan_is_refused_from_the_library_too(value):
+    array = mask.dilate(BASE, 1).astype(np.float32)
+    array[0, 0, 0] = value
+    with pytest.raises(errors.InputRefused, match="NaN"):
+        gm.create_mask(array, voxel_size=1, threshold=0.5, soft_edge=1.5)
+
+
+# errors
+
+ERRORS = {
+    errors.UsageError: (ValueError, 2),
+    errors.InputRefused: (ValueError, 3),
+    errors.InputNotFound: (FileNotFoundError, 3),
+    errors.OutputExists: (FileExistsError, 3),
+    errors.DeviceNotFound: (RuntimeError, 4),
+    errors.WriteFailed: (OSError, 5),
+    errors.OutOfMemory: (MemoryError, 5),
+    errors.MissingExtra: (ImportError, 2),
+}
+
+
+def test_every_error_is_a_gpumask_error_the_builtin_and_an_exit_code():
+    found = {kind for kind in public(errors).values() if issubclass(kind, gm.GpumaskError)} - {gm.GpumaskError}
+    assert found == ERRORS.keys()
+    for kind, (builtin, code) in ERRORS.items():
+        assert issubclass(kind, builtin)
+        assert kind.exit_code == code
+        assert str(kind("what was wanted")) == "what was wanted"
+
+
+def test_errors_are_caught_as_the_builtin(tmp_path):
+    for builtin, call in (
+        (FileNotFoundError, lambda: gm.read(tmp_path / "none.mrc")),
+        (ValueError, lambda: gm.units.length("5nm")),
+        (OSError, lambda: gm.write(tmp_path / "none" / "mask.mrc", gm.Volume(MAP, 1))),
+        (ValueError, lambda: gm.create_mask(MAP, voxel_size=1, threshold=2)),
+    ):
+        with pytest.raises(builtin) as caught:
+            call()
+        assert isinstance(caught.value, gm.GpumaskError)
+    assert not issubclass(gm.errors.GpumaskWarning, gm.GpumaskError)
+
+
+# text
+
+
+@pytest.mark.parametrize("module", [*MODULES, pipeline, job, backend, volume])
+def test_everything_public_is_documented(module):
+    assert module.__doc__
+    for name, value in public(module).items():
+        assert inspect.getdoc(value), f"{module.__name__}.{name} has no docstring"
+        for method, body in vars(value).items() if inspect.isclass(value) else ():
+            if not method.startswith("_") and (inspect.isfunction(body) or isinstance(body, property)):
+                assert inspect.getdoc(body), f"{module.__name__}.{name}.{method} has no docstring"
+
+
+def submodules():
+    return sorted(
+        module.name for module in pkgutil.walk_packages([str(FOLDER)], "gpumask.") if "__main__" not in module.name
+    )
+
+
+@pytest.mark.parametrize("name", ["gpumask", *submodules()])
+def test_examples_in_docstrings_are_true(name):
+    try:
+        module = importlib.import_module(name)
+    except ImportError as error:
+        pytest.skip(f"{error.name} is not installed")
+    assert doctest.testmod(module).failed == 0
+
+
+def test_no_module_bears_the_name_of_a_public_function():
+    modules = {path.stem for path in FOLDER.iterdir() if path.suffix == ".py" or path.is_dir()}
+    functions = {name for name in gm.__all__ if not inspect.ismodule(getattr(gm, name))}
+    assert not modules & functions
+    assert not {path.stem for path in FOLDER.glob("*.py")} & {name.rpartition(".")[2] for name in PUBLIC}
+
+
+# start
+
+LOADED = (
+    "import json, sys; print(json.dumps(sorted({name.partition('.')[0] for name in sys.modules})), file=sys.stderr)"
+)
+
+
+@pytest.mark.parametrize("code", [
+    "import gpumask",
+    "import gpumask; dir(gpumask); gpumask.__version__; gpumask.__all__",
+    "from gpumask import GpumaskError, errors, units",
+    *(f"from gpumask.cli import main; assert main({words}) == 0" for words in (["--help"], ["--version"],
+      ["create", "--help"], ["inspect", "--help"], ["demo", "--help"], ["doctor", "--help"], ["bench", "--help"])),
+    "from gpumask.cli import main; assert main(['create']) == 2",
+])  # fmt: skip
+def test_starting_loads_nothing_third_party(code):
+    run = [
+        sys.executable,
+        "-c",
+        f"import sys; sys.path.insert(0, {str(FOLDER.parent)!r}); before = set(sys.modules); {code}\n{LOADED}",
+    ]
+    done = subprocess.run(run, capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0, done.stderr
+    third_party = set(json.loads(done.stderr.splitlines()[-1])) & {
+        "numpy",
+        "scipy",
+        "mrcfile",
+        "numba",
+        "cupy",
+        "matplotlib",
+    }
+    assert not third_party
+
+
+def test_reading_the_name_of_a_module_gives_the_module():
+    assert gm.mask is mask
+    assert gm.units is units
+    assert gm.read is io.read

@@ -1,0 +1,216 @@
+"""Components (26-connected), holes (6-connected), dust and boxes, against flood fill by hand."""
+
+import itertools
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
+
+import gpumask as gm
+from gpumask import regions, units
+from gpumask.backend import to_numpy
+
+quick = settings(max_examples=80, deadline=None, derandomize=True)
+boxes = arrays(bool, st.tuples(*[st.integers(1, 7)] * 3))
+FACES = [s for s in itertools.product((-1, 0, 1), repeat=3) if sum(map(abs, s)) == 1]
+ALL = [s for s in itertools.product((-1, 0, 1), repeat=3) if any(s)]
+
+
+def flood(member, seeds, steps):
+    """Voxels of `member` that steps from `seeds` reach."""
+    reached, todo = set(), [s for s in seeds if member[s]]
+    while todo:
+        here = todo.pop()
+        if here not in reached:
+            reached.add(here)
+            near = (tuple(h + d for h, d in zip(here, step, strict=True)) for step in steps)
+            todo += [n for n in near if all(0 <= i < m for i, m in zip(n, member.shape, strict=True)) and member[n]]
+    return reached
+
+
+def components(foreground):
+    """Sets of voxels in scan order of their first."""
+    found, rest = [], foreground.copy()
+    for seed in map(tuple, np.argwhere(foreground).tolist()):
+        if rest[seed]:
+            found.append(flood(rest, [seed], ALL))
+            rest[tuple(np.array(list(found[-1])).T)] = False
+    return found
+
+
+def as_array(voxels, shape):
+    array = np.zeros(shape, bool)
+    for voxel in voxels:
+        array[voxel] = True
+    return array
+
+
+def line(*lengths, gap=2):
+    """Rods of these lengths along x, `gap` apart."""
+    return np.concatenate([np.r_[np.ones(n, bool), np.zeros(gap, bool)] for n in lengths])[None, None]
+
+
+# labels
+
+
+@quick
+@given(boxes)
+def test_labels_are_flood_fill_in_scan_order(foreground):
+    labels, sizes = regions.label(foreground)
+    wanted = components(foreground)
+    assert [int(s) for s in sizes] == [len(c) for c in wanted]
+    assert ((labels == 0) == ~foreground).all()
+    for number, voxels in enumerate(wanted, start=1):
+        assert np.array_equal(labels == number, as_array(voxels, foreground.shape))
+    assert regions.component_count(foreground) == len(wanted)
+
+
+@pytest.mark.parametrize("step", ALL)
+def test_neighbours_at_a_face_edge_or_corner_are_one(xp, step):
+    foreground = xp.zeros((3, 4, 5), bool)
+    foreground[1, 1, 1] = foreground[tuple(1 + s for s in step)] = True
+    assert regions.component_count(foreground) == 1
+
+
+@pytest.mark.parametrize("step", [(2, 0, 0), (0, 2, 1), (2, 2, 2)])
+def test_two_apart_are_two(xp, step):
+    foreground = xp.zeros((3, 4, 5), bool)
+    foreground[0, 0, 0] = foreground[step] = True
+    assert regions.component_count(foreground) == 2
+
+
+def test_the_box_does_not_wrap(xp):
+    foreground = xp.zeros((3, 4, 5), bool)
+    foreground[:, :, 0] = foreground[:, :, -1] = True
+    assert regions.component_count(foreground) == 2
+
+
+# largest, dust
+
+
+@quick
+@given(boxes, st.integers(1, 4))
+def test_largest(foreground, count):
+    kept = sorted(components(foreground), key=len, reverse=True)[:count]  # sorted is stable: first in scan order
+    assert np.array_equal(regions.largest(foreground, count), as_array(set().union(*kept), foreground.shape))
+
+
+def test_of_equal_components_the_first_stays(xp):
+    foreground = xp.asarray(line(2, 3, 3, 3))
+    assert np.flatnonzero(to_numpy(regions.largest(foreground))).tolist() == [4, 5, 6]
+    assert np.flatnonzero(to_numpy(regions.largest(foreground, 2))).tolist() == [4, 5, 6, 9, 10, 11]
+    assert bool((regions.largest(foreground, 9) == foreground).all())
+    many = xp.asarray(line(*([2, 3] * 200)))
+    assert np.flatnonzero(to_numpy(regions.largest(many, 3))).tolist() == [4, 5, 6, 13, 14, 15, 22, 23, 24]
+
+
+@pytest.mark.parametrize("count", [0, -1, 1.5, None, "1"])
+def test_a_count_that_is_none_is_refused(count):
+    with pytest.raises(ValueError, match="components to keep"):
+        regions.largest(np.ones((1, 1, 1), bool), count)
+
+
+@quick
+@given(boxes, st.integers(0, 9))
+def test_dust_is_below_the_volume(foreground, voxels):
+    kept = [c for c in components(foreground) if len(c) >= voxels]
+    assert np.array_equal(regions.drop_dust(foreground, voxels), as_array(set().union(*kept), foreground.shape))
+
+
+def test_dust_threshold_is_exact(xp):
+    foreground = xp.asarray(line(1, 4, 5, 6))
+    for voxels, left in ((4, 15), (4.000001, 11), (5, 11), (5.5, 6), (6, 6), (6.1, 0), (0, 16), (1, 16), (1.1, 15)):
+        assert int(regions.drop_dust(foreground, voxels).sum()) == left
+
+
+@pytest.mark.parametrize("voxels", [-1, float("nan"), float("inf"), "5"])
+def test_a_dust_volume_that_is_none_is_refused(voxels):
+    with pytest.raises(ValueError, match="dust"):
+        regions.drop_dust(np.ones((1, 1, 1), bool), voxels)
+
+
+@pytest.mark.parametrize("voxel", [1.4, 1.05, 0.834, 1.1, float(np.float32(1.4))])
+def test_a_component_of_just_the_dust_volume_stays(voxel):
+    kept = []
+    for voxels in range(2, 200):
+        volume = gm.Volume(line(voxels, 1).astype(np.float32), voxel)
+        dust = voxels * round(voxel, 4) ** 3
+        kept.append(regions.drop_dust(volume.data > 0, units.voxels_in(dust, volume.voxel_size)).sum() == voxels)
+    assert all(kept)
+
+
+# holes
+
+
+@quick
+@given(boxes)
+def test_holes_are_background_that_6_steps_do_not_join_to_a_face(foreground):
+    inner = tuple(slice(1, max(n - 1, 1)) for n in foreground.shape)
+    on_a_face = np.ones(foreground.shape, bool)
+    on_a_face[inner] = False
+    faces = map(tuple, np.argwhere(on_a_face).tolist())
+    outside = flood(~foreground, faces, FACES)
+    assert np.array_equal(regions.fill_holes(foreground), ~as_array(outside, foreground.shape))
+
+
+def shell():
+    foreground = np.zeros((7, 7, 7), bool)
+    foreground[1:-1, 1:-1, 1:-1] = True
+    foreground[3, 3, 3] = False
+    foreground[2:5, 2:5, 2:5] = False
+    return foreground
+
+
+@pytest.mark.parametrize(
+    ("opening", "filled"),
+    [((1, 1, 1), True), ((1, 1, 3), True), ((3, 1, 3), False), ((3, 3, 5), False)],
+    ids=["corner", "edge", "face y", "face x"],
+)
+def test_a_leak_across_an_edge_or_corner_is_none(xp, opening, filled):
+    foreground = shell()
+    foreground[opening] = False
+    assert bool(regions.fill_holes(xp.asarray(foreground))[3, 3, 3]) == filled
+
+
+def test_a_cavity_open_at_the_face_of_the_box_stays(xp):
+    foreground = xp.asarray(shell()[1:-1, 1:-1, 3:])
+    assert bool((regions.fill_holes(foreground) == foreground).all())
+    assert bool(regions.fill_holes(xp.asarray(shell()[1:-1, 1:-1, 1:-1])).all())
+
+
+# boxes, and nothing at all
+
+
+@quick
+@given(boxes)
+def test_bounding_box_holds_everything_tightly(foreground):
+    box = regions.bounding_box(foreground)
+    if not foreground.any():
+        assert box is None
+        return
+    hits = np.argwhere(foreground)
+    assert box == tuple(slice(lo, hi + 1) for lo, hi in zip(hits.min(0).tolist(), hits.max(0).tolist(), strict=True))
+
+
+def test_bounding_box_per_axis(xp):
+    foreground = xp.zeros((5, 7, 11), bool)
+    assert regions.bounding_box(foreground) is None
+    foreground[4, 2, 10] = True
+    assert regions.bounding_box(foreground) == (slice(4, 5), slice(2, 3), slice(10, 11))
+    foreground[1, 3, 6] = True
+    assert regions.bounding_box(foreground) == (slice(1, 5), slice(2, 4), slice(6, 11))
+    assert regions.bounding_box(~(foreground & False)) == (slice(0, 5), slice(0, 7), slice(0, 11))
+
+
+@pytest.mark.parametrize("shape", [(1, 1, 1), (1, 5, 9), (4, 4, 4)])
+def test_nothing_and_everything(xp, shape):
+    empty, full = xp.zeros(shape, bool), xp.ones(shape, bool)
+    for clean in (regions.largest, regions.fill_holes, lambda array: regions.drop_dust(array, 1)):
+        assert not bool(clean(empty).any())
+        assert bool(clean(full).all())
+    assert regions.component_count(empty) == 0
+    assert regions.component_count(full) == 1
+    assert not bool(empty.any())
+    assert bool(full.all())
