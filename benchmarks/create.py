@@ -160,6 +160,10 @@ def processes(box, relion):
         error = None if reference is None else float(np.abs(made[name] - reference).max())
         rounds = 1 if name.startswith("relion") else 5
         cases.append(Case(name, lambda c=command: subprocess.run(c, check=True, capture_output=True), error, rounds))
+    if relion and program:
+        volume = particle(box)
+        ours(volume)
+        cases.append(Case("gpumask, arrays in memory, warm", lambda: ours(volume), None, 9))
     title = f"Whole processes: {box}³, read, compute, write"
     return Table(title, cases, "gpumask create", note="max |Δ| is against relion_mask_create." if relion else "")
 

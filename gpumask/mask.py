@@ -86,7 +86,7 @@ def squared_distance(base, reach_px, sampling=None):
     """
     foreground = _foreground(base)
     reach = _Reach(_length(reach_px, "reach"), sampling, foreground.shape)
-    return _in_box(foreground, reach, lambda body, crop: body.distance(crop, reach.costs, reach.cap), reach.cap)
+    return backend.of(foreground).distance(foreground, reach.costs, reach.cap)
 
 
 def dilate(base, radius_px, sampling=None):
@@ -325,45 +325,20 @@ class _Reach:
             )
 
 
-def _in_box(foreground, reach, body, far):
-    """Run a body on the bounding box of the foreground plus the reach; elsewhere the value is `far`."""
-    xp = backend.xp(foreground)
-    box = regions.bounding_box(foreground)
-    if box is None:
-        return xp.full(foreground.shape, far)
-    box = tuple(
-        slice(max(s.start - r, 0), min(s.stop + r, n))
-        for s, r, n in zip(box, reach.voxels, foreground.shape, strict=True)
-    )
-    inside = body(backend.of(foreground), xp.ascontiguousarray(foreground[box]))
-    if inside.shape == foreground.shape:
-        return inside
-    whole = xp.full(foreground.shape, far, inside.dtype)
-    whole[box] = inside
-    return whole
-
-
 def _by_distance(foreground, radius, width, edge, sampling):
-    xp = backend.xp(foreground)
+    xp, body = backend.xp(foreground), backend.of(foreground)
     reach = _Reach(radius + width, sampling, foreground.shape)
     if sampling is None:
-        table = xp.asarray(edge_table(radius, width, edge, reach.limit))
-        return _in_box(
-            foreground,
-            reach,
-            lambda body, crop: body.soft_mask(crop, reach.costs, reach.cap, table),
-            xp.float32(0),
+        return body.soft_mask(
+            foreground, reach.costs, reach.cap, xp.asarray(edge_table(radius, width, edge, reach.limit))
         )
-
-    def body(body, crop):
-        squares = body.distance(crop, reach.costs, reach.cap)
-        mask = xp.zeros(crop.shape)
-        if width > 0:
-            mask = edge_profile((xp.sqrt(squares) - radius) / width, edge, xp)
-        mask[squares <= radius * radius + SLACK] = 1.0
-        return mask.astype(xp.float32)
-
-    return _in_box(foreground, reach, body, xp.float32(0))
+    squares = body.distance(foreground, reach.costs, reach.cap)
+    near = squares <= radius * radius + SLACK
+    mask = near.astype(xp.float32)
+    if width > 0:
+        soft = (squares < reach.cap) & ~near
+        mask[soft] = edge_profile((xp.sqrt(squares[soft]) - radius) / width, edge, xp)
+    return mask
 
 
 def _convolved(foreground, radius, width, sampling):
@@ -432,7 +407,7 @@ def _within(foreground, radius, sampling, strict=False):
     if limit < 0:
         return foreground.copy()
     reach = _Reach(math.sqrt(limit) if strict and sampling is None else radius, sampling, foreground.shape)
-    return _in_box(foreground, reach, lambda body, crop: body.distance(crop, reach.costs, reach.cap) <= limit, False)
+    return backend.of(foreground).distance(foreground, reach.costs, reach.cap) <= limit
 
 
 def _eroded(foreground, radius, sampling, strict=False):

@@ -12,11 +12,7 @@ from gpumask.errors import UsageError
 
 def bounding_box(foreground):
     """The smallest box that holds every True voxel, as three slices, [lo, hi) an axis; None where there is none."""
-    rows = foreground.any(axis=2)
-    z, y = _extent(rows.any(axis=1)), _extent(rows.any(axis=0))
-    if z is None:
-        return None
-    return z, y, _extent(foreground[z, y].any(axis=(0, 1)))
+    return backend.of(foreground).bounding_box(foreground)
 
 
 def label(foreground):
@@ -79,10 +75,3 @@ def _select(foreground, keep):
         labels, sizes = label(foreground[box])
         selected[box] = xp.concatenate([xp.zeros(1, bool), keep(sizes, xp)])[labels]
     return selected
-
-
-def _extent(line):
-    """Slice from the first to the last True of a 1-D array, or None."""
-    xp = backend.xp(line)
-    hits = xp.flatnonzero(line)
-    return slice(int(hits[0]), int(hits[-1]) + 1) if hits.size else None

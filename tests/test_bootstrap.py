@@ -289,7 +289,7 @@ def test_packages_of_other_software_are_kept_out(bootstrap, monkeypatch):
 
 @pytest.mark.parametrize("arguments", [[], ["tests"]])
 def test_unknown_verb_gets_one_line(bootstrap, machine, arguments):
-    with pytest.raises(SystemExit, match=r"takes one of demo, test, lint, bench, got (nothing|tests)$"):
+    with pytest.raises(SystemExit, match=r"takes one of demo, test, lint, bench, gpu-check, got (nothing|tests)$"):
         bootstrap.main(arguments)
     assert machine.started() == []
 

@@ -45,6 +45,7 @@ def block():
 @pytest.fixture
 def folder(tmp_path, monkeypatch):
     """The current folder, with map.mrc in it."""
+    monkeypatch.setattr("gpumask.cli.terminal.PATIENCE", float("inf"))  # no progress on a slow machine
     monkeypatch.chdir(tmp_path)
     gm.write("map.mrc", gm.Volume(block(), 1.4))
     return tmp_path

@@ -1,7 +1,8 @@
 """Bodies of the operations on numpy arrays. Trusted: the public functions have checked their arguments."""
 
+from gpumask._cpu.bounding_box import bounding_box
 from gpumask._cpu.distance import distance
 from gpumask._cpu.soft_mask import soft_mask
 from gpumask._cpu.statistics import statistics
 
-__all__ = ["distance", "soft_mask", "statistics"]
+__all__ = ["bounding_box", "distance", "soft_mask", "statistics"]

@@ -91,7 +91,7 @@ def _minima_x(padded, high, x_cost, nearest):
 
 
 @_jit
-def _planes(count, cost_of_count, y_cost, x_cost, cap, table, out, z0, z1):
+def _planes(count, cost_of_count, y_cost, x_cost, cap, table, out, corner, z0, z1):
     _, height, width = count.shape
     reach = x_cost.size - 1
     plane = np.empty((height, width), cost_of_count.dtype)
@@ -110,7 +110,7 @@ def _planes(count, cost_of_count, y_cost, x_cost, cap, table, out, z0, z1):
         for y in range(height):
             high = _minima_y(plane, lows, y, y_cost, middle)
             _minima_x(padded, high, x_cost, nearest)
-            row = out[z, y]
+            row = out[z + corner[0], y + corner[1], corner[2] : corner[2] + width]
             if table.size:
                 for x in range(width):
                     row[x] = table[int(nearest[x])]
@@ -118,6 +118,6 @@ def _planes(count, cost_of_count, y_cost, x_cost, cap, table, out, z0, z1):
                 row[:] = nearest
 
 
-def planes(count, cost_of_count, y_cost, x_cost, cap, table, out, z0, z1):
+def planes(count, cost_of_count, y_cost, x_cost, cap, table, out, corner, z0, z1):
     table = _NO_TABLE if table is None else table
-    _planes(count, cost_of_count, y_cost, x_cost, cap, table, out, z0, z1)
+    _planes(count, cost_of_count, y_cost, x_cost, cap, table, out, corner, z0, z1)

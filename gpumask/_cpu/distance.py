@@ -7,25 +7,32 @@ the same algorithm with early exits (``_compiled``); numpy otherwise. Identical 
 import numpy as np
 
 from gpumask._cpu import threads
+from gpumask._cpu.bounding_box import bounding_box
 
 
 def distance(foreground, costs, cap):
-    return by_plane(foreground, costs, cap, np.empty(foreground.shape, costs[0].dtype), None)
+    return by_plane(foreground, costs, cap, np.full(foreground.shape, cap), None)
 
 
 def by_plane(foreground, costs, cap, out, table):
-    """Fill `out` with ``min(d², cap)``, or with ``table[min(d², cap)]`` where a table is given."""
-    reach = len(costs[0]) - 1
-    far = reach + 1
+    """Put ``min(d², cap)``, or ``table[min(d², cap)]`` where a table is given, into `out` within reach of the
+    foreground; elsewhere `out` stays as it came."""
+    box = bounding_box(foreground)
+    if box is None:
+        return out
+    reaches = [len(cost) - 1 for cost in costs]
+    box = tuple(slice(max(s.start - r, 0), s.stop + r) for s, r in zip(box, reaches, strict=True))
+    foreground = np.ascontiguousarray(foreground[box])
+    corner = tuple(s.start for s in box)
+    far = reaches[0] + 1
     count = np.empty(foreground.shape, np.uint8 if far < 255 else np.uint16)
     cost_of_count = np.append(np.minimum(costs[0], cap), cap).astype(costs[0].dtype)
     compiled = _compiled()
     sweep = compiled.sweep if compiled else _sweep
     planes = compiled.planes if compiled else _planes
-    threads.over_planes(lambda y0, y1: sweep(foreground, count, far, y0, y1), foreground.shape[1])
+    threads.over_planes(lambda y0, y1: sweep(foreground, count, far, y0, y1), count.shape[1])
     threads.over_planes(
-        lambda z0, z1: planes(count, cost_of_count, costs[1], costs[2], cap, table, out, z0, z1),
-        len(foreground),
+        lambda z0, z1: planes(count, cost_of_count, costs[1], costs[2], cap, table, out, corner, z0, z1), len(count)
     )
     return out
 
@@ -52,10 +59,12 @@ def _sweep(foreground, count, far, y0, y1):
         np.minimum(count[z], count[z + 1] + one, out=count[z])
 
 
-def _planes(count, cost_of_count, y_cost, x_cost, cap, table, out, z0, z1):
+def _planes(count, cost_of_count, y_cost, x_cost, cap, table, out, corner, z0, z1):
+    """Finish planes z0 <= z < z1 of `count`, whose first voxel is at `corner` of `out`."""
+    near = out[tuple(slice(c, c + n) for c, n in zip(corner, count.shape, strict=True))]
     for z in range(z0, z1):
         nearest = _window(_window(cost_of_count[count[z]], y_cost, cap, 0), x_cost, cap, 1)
-        out[z] = nearest if table is None else table[nearest]
+        near[z] = nearest if table is None else table[nearest]
 
 
 def _window(plane, cost, cap, axis):

@@ -6,4 +6,4 @@ from gpumask._cpu.distance import by_plane
 
 
 def soft_mask(foreground, costs, cap, table):
-    return by_plane(foreground, costs, cap, np.empty(foreground.shape, np.float32), table)
+    return by_plane(foreground, costs, cap, np.full(foreground.shape, table[-1]), table)

@@ -1,7 +1,8 @@
 """Bodies of the operations on CuPy arrays: launches of our kernels. Trusted, and mirrors of ``_cpu``."""
 
+from gpumask._gpu.bounding_box import bounding_box
 from gpumask._gpu.distance import distance
 from gpumask._gpu.soft_mask import soft_mask
 from gpumask._gpu.statistics import statistics
 
-__all__ = ["distance", "soft_mask", "statistics"]
+__all__ = ["bounding_box", "distance", "soft_mask", "statistics"]

@@ -3,24 +3,24 @@
 import sys
 import time
 
+PATIENCE = 2.0  # s
 CLEAR = "\r\x1b[K"  # back to the start of the line, and empty it
 
 
 class Progress:
     """Names each step as it begins: rewriting one line on a terminal, plain lines in a log.
 
-    Silent until `patience` seconds have passed, since short work needs no report.
+    In a log it is silent until PATIENCE seconds have passed, since short work needs no report.
     """
 
-    def __init__(self, patience=2.0):
+    def __init__(self):
         self.start = time.perf_counter()
-        self.patience = patience
         self.live = sys.stderr.isatty()
         self.shown = False
 
     def __call__(self, name):
         elapsed = time.perf_counter() - self.start
-        if elapsed >= self.patience or self.live:
+        if elapsed >= PATIENCE or self.live:
             self.shown = True
             start, end = (CLEAR, "") if self.live else ("", "\n")
             print(f"{start}{elapsed:6.1f} s  {name} ...", file=sys.stderr, end=end, flush=True)
