@@ -9,10 +9,12 @@ import json
 import platform
 import statistics
 import subprocess
-import sys
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
+from shutil import which
+
+from gpumask.errors import UsageError
 
 WORDS = ("create", "start", "gpu")
 
@@ -45,11 +47,9 @@ def run(word="create", box=None, as_json=False, save=None):
     """Run one benchmark and print its tables; `save` names a file for the JSON document, which grows table by table.
     Returns the exit code."""
     if word not in WORDS:
-        print(f"benchmark must be one of {', '.join(WORDS)}, got {word!r}", file=sys.stderr)
-        return 2
+        raise UsageError(f"benchmark must be one of {', '.join(WORDS)}, got {word!r}")
     if box is not None and box < 32:
-        print(f"the box of a benchmark must be at least 32 voxels, got {box}", file=sys.stderr)
-        return 2
+        raise UsageError(f"the box of a benchmark must be at least 32 voxels, got {box}")
     document = {"benchmark": word, "machine": machine(), "tables": []}
     for table in importlib.import_module(f".{word}", __name__).tables(box):
         measure(table)
@@ -119,12 +119,14 @@ def machine():
     device = None
     if facts["device"] != "cpu":
         device = facts["device_reason"]
-    commit = subprocess.run(["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=False)
+    here = Path(__file__).resolve().parent
+    git = ["git", "-C", str(here), "rev-parse", "--short", "HEAD"]
+    commit = subprocess.run(git, capture_output=True, text=True, check=False).stdout.strip() if which("git") else ""
     return {
         "cpu": model.strip(),
         "gpu": device,
         "threads": facts["cpu_threads"],
         "packages": {name: version for name, version in facts["packages"].items() if version},
         "python": facts["python"],
-        "commit": commit.stdout.strip() or None,
+        "commit": commit or None,
     }

@@ -11,10 +11,12 @@ _HOME = {
     "read": "io",
     "write": "io",
     "create_mask": "pipeline",
+    "mask_spectrum": "spectrum",
+    "MaskSpectrum": "spectrum",
     "GpumaskError": "errors",
     "GpumaskWarning": "errors",
 }
-_MODULES = ("errors", "filters", "io", "mask", "recipe", "regions", "simulation", "units")
+_MODULES = ("errors", "filters", "fourier", "grids", "io", "mask", "recipe", "regions", "simulation", "units")
 
 __all__ = [*_HOME, *_MODULES]
 

@@ -4,6 +4,7 @@ The sources are the package data ``gpumask/kernels/*.cu``. NVRTC compiles them f
 and CuPy keeps the result on disk. A source is pasted together first, so that a changed header changes the key there.
 """
 
+import contextlib
 import ctypes
 import functools
 import os
@@ -36,6 +37,13 @@ VARIANTS = {
     "statistics": {
         "float32": {"DOUBLE": 0, "COLUMNS": 65536},
         "float64": {"DOUBLE": 1, "COLUMNS": 65536},
+    },
+    "shell_sums": {
+        "complex64": {"DOUBLE": 0, "POWER": 0, "TRANSPOSED": 0},
+        "complex64-power": {"DOUBLE": 0, "POWER": 1, "TRANSPOSED": 0},
+        "complex64-power-transposed": {"DOUBLE": 0, "POWER": 1, "TRANSPOSED": 1},
+        "complex128": {"DOUBLE": 1, "POWER": 0, "TRANSPOSED": 0},
+        "complex128-power": {"DOUBLE": 1, "POWER": 1, "TRANSPOSED": 0},
     },
 }
 
@@ -73,6 +81,23 @@ def _module(name, variant, device):
     module.compile()
     load_seconds[name, variant, device] = time.perf_counter() - start
     return module
+
+
+@contextlib.contextmanager
+def transforms(kept):
+    """``cupyx.scipy.fft`` for a while. CuPy keeps a work area with each plan of this thread: at the end those beyond
+    `kept` bytes are freed, the least used first, and the limit that the caller may have set stays what it was.
+    """
+    import cupyx.scipy.fft
+
+    plans = cupy().fft.config.get_plan_cache()
+    try:
+        yield cupyx.scipy.fft
+    finally:
+        limit = plans.get_memsize()
+        if not 0 <= limit <= kept:
+            plans.set_memsize(kept)
+            plans.set_memsize(limit)
 
 
 def available():

@@ -1,6 +1,12 @@
-"""Fourier transforms of real maps, and radial filters on them."""
+"""Fourier transforms of real maps, radial filters, and sums over resolution shells."""
+
+from dataclasses import dataclass, field
+from functools import lru_cache
+
+import numpy
 
 from gpumask import backend
+from gpumask.units import shell_frequency_step, voxel_edges
 
 
 def rfftn(array):
@@ -70,3 +76,132 @@ def _workers(array, **options):
     from gpumask._cpu import threads
 
     return {"workers": threads.count(), **options}
+
+
+@dataclass(frozen=True, eq=False)
+class Shells:
+    """Resolution shells of a box: shell i holds the frequencies that round to ``i · step``.
+
+    On cubic boxes that is ``round(|k|)`` in units of 1/box; in general the width is 1 / (longest box edge), so that
+    shells are physical frequencies.
+
+    Attributes
+    ----------
+    step : float
+        Width of a shell, 1/Å.
+    squares : tuple of three arrays
+        Squared frequency in shell widths along z, y and (half transform) x.
+    weights : array
+        Hermitian multiplicity along x: 1 where a coefficient is its own mate, else 2.
+    nyquist : int
+        The last shell within the shortest Nyquist frequency of the three axes.
+    coefficients : array of float64
+        Coefficients of the whole transform in each shell, from 0 to the corner of the box.
+    """
+
+    step: float
+    squares: tuple = field(repr=False)
+    weights: numpy.ndarray = field(repr=False)
+    nyquist: int
+    coefficients: numpy.ndarray = field(repr=False)
+
+    @property
+    def count(self):
+        """Number of shells, the corners of the box included."""
+        return len(self.coefficients)
+
+    @property
+    def frequency(self):
+        """Frequency of each shell, 1/Å."""
+        return self.step * numpy.arange(self.count)
+
+
+def shells(shape, voxel_size):
+    """The :class:`Shells` of a box of `shape` (z, y, x) with voxel edges `voxel_size`, Å."""
+    return _shells(tuple(shape), voxel_edges(voxel_size))
+
+
+@lru_cache(maxsize=8)
+def _shells(shape, edges):
+    step = shell_frequency_step(shape, edges)
+    frequencies = [numpy.fft.fftfreq(n, v) for n, v in zip(shape[:2], edges[:2], strict=True)]
+    frequencies.append(numpy.fft.rfftfreq(shape[2], edges[2]))
+    squares = tuple((f / step) ** 2 for f in frequencies)
+    weights = numpy.full(len(squares[2]), 2.0)
+    weights[0] = 1.0
+    if shape[2] % 2 == 0:
+        weights[-1] = 1.0
+    across = squares[1][:, None] + squares[2][None, :]
+    last = int(numpy.sqrt(squares[0].max() + across.max()) + 0.5)
+    coefficients = numpy.zeros(last + 1)
+    both = numpy.broadcast_to(weights, across.shape).reshape(-1)
+    for z in squares[0]:
+        coefficients += numpy.bincount((numpy.sqrt(across + z) + 0.5).astype(int).reshape(-1), both, last + 1)
+    nyquist = int(min(n // 2 / (n * v) for n, v in zip(shape, edges, strict=True)) / step + 1e-9)
+    return Shells(step, squares, weights, nyquist, coefficients)
+
+
+def shell_power(array, voxel_size):
+    """Sum of ``|F|²`` over each shell.
+
+    Parameters
+    ----------
+    array : array of float, shape (z, y, x)
+        A real map or mask; numpy or CuPy. Only the box of its non-zero voxels is transformed in full: rows and columns
+        outside it are skipped, and the last axis is transformed a few planes at a time and added up, so that the whole
+        transform never exists. Transforms are in float32, sums in float64.
+    voxel_size : float or tuple of float
+        Å (z, y, x).
+
+    Returns
+    -------
+    numpy array of float64, one a shell
+        Both halves of the transform counted: by Parseval the sum over shells is ``Σ array² · array.size``.
+    """
+    found = shells(array.shape, voxel_size)
+    return backend.of(array).shell_power(array, found.squares, found.weights, found.count)
+
+
+def shell_sums(a, b, shape, voxel_size):
+    """Sum of ``Re(a·conj(b))`` over each shell for two half transforms (see :func:`rfftn`) of a box of `shape`.
+
+    Returns
+    -------
+    numpy array of float64, one a shell
+        Deterministic on any number of threads; Hermitian mates are counted.
+    """
+    found = shells(shape, voxel_size)
+    return backend.of(a).shell_sums(a, b, found.squares, found.weights, found.count)
+
+
+def on_shell(array, voxel_size, shells, shell):
+    """The coefficients of a real array whose frequencies round to one shell.
+
+    Returns
+    -------
+    directions : numpy array, shape (n, 3)
+        Unit vectors (z, y, x) of one of each pair of Hermitian mates.
+    power, weights : numpy arrays, shape (n,)
+        ``|F|²`` and the multiplicity, 1 or 2.
+    """
+    spectrum = _fft(array).rfftn(array, **_workers(array))
+    edges = voxel_edges(voxel_size)
+    fz, fy, fx = (
+        f / shells.step
+        for f in (
+            numpy.fft.fftfreq(array.shape[0], edges[0]),
+            numpy.fft.fftfreq(array.shape[1], edges[1]),
+            numpy.fft.rfftfreq(array.shape[2], edges[2]),
+        )
+    )
+    directions, power, weights = [], [], []
+    across = fy[:, None] ** 2 + fx[None, :] ** 2
+    for z in numpy.flatnonzero(numpy.abs(fz) <= shell + 0.5):
+        y, x = numpy.nonzero((numpy.sqrt(across + fz[z] ** 2) + 0.5).astype(int) == shell)
+        plane = backend.to_numpy(spectrum[z])
+        found = plane[y, x]
+        vectors = numpy.stack([numpy.full(len(y), fz[z]), fy[y], fx[x]], axis=1)
+        directions.append(vectors / numpy.sqrt((vectors * vectors).sum(axis=1))[:, None])
+        power.append(found.real.astype(float) ** 2 + found.imag.astype(float) ** 2)
+        weights.append(shells.weights[x])
+    return numpy.concatenate(directions), numpy.concatenate(power), numpy.concatenate(weights)

@@ -294,7 +294,7 @@ def write_files(files, overwrite=False):
         for path, _ in files:
             if path.exists() and len(files) > 1:
                 _temporary(path, old).hardlink_to(path)
-            fresh[path].replace(path)
+            _publish(fresh[path], path, overwrite)
             done.append(path)
     except OSError as error:
         for before in done:
@@ -309,6 +309,19 @@ def write_files(files, overwrite=False):
             name.unlink(missing_ok=True)
     for folder in {path.parent for path, _ in files}:
         _sync_folder(folder)
+
+
+def _publish(temporary, path, overwrite):
+    """Give a finished file its name; without `overwrite` also another process's file of that name is not replaced."""
+    if not overwrite:
+        try:
+            path.hardlink_to(temporary)
+        except FileExistsError as error:
+            raise OutputExists(f"{path}: has just been written by another program; choose another name") from error
+        except OSError:  # a file system without hard links: the check before has to do
+            temporary.replace(path)
+        return
+    temporary.replace(path)
 
 
 def _temporary(path, names):

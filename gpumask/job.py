@@ -18,13 +18,34 @@ MEMORY_SHARE = 0.8  # of what is free
 
 
 def read_recipe(path):
-    """Fields of a recipe from a TOML or JSON file; a mask's provenance JSON gives the recipe in it."""
+    """A recipe from a TOML or JSON file, or from a mask's provenance JSON.
+
+    Returns
+    -------
+    fields : dict
+        Of :class:`MaskRecipe`.
+    options : dict
+        What else the mask was made with: ``like``, ``mode``, ``nan_to``, ``voxel_size``; empty for a bare recipe.
+    """
     path = Path(path)
     try:
         text = path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
         raise InputNotFound(f"{path}: cannot be read as a recipe: {error}") from error
-    return loads(text, "toml" if path.suffix == ".toml" else "json")
+    if path.suffix == ".toml":
+        return loads(text, "toml"), {}
+    fields = loads(text)
+    document = json.loads(text)
+    options = document.get("options")
+    if not isinstance(options, dict):
+        return fields, {}
+    size = options.get("voxel_size_angstrom")
+    return fields, {
+        "like": document.get("like"),
+        "mode": options.get("mode"),
+        "nan_to": options.get("nan_to"),
+        "voxel_size": None if size is None else tuple(reversed(size)),
+    }
 
 
 def create(
@@ -62,7 +83,7 @@ def create(
     memory : int, optional
         Bytes to stay within; a box that needs more is made in slabs. Default: 80 % of what is free.
     progress : callable, optional
-        Called with the name of each step as it begins.
+        Called with the name of each step as it begins, and with its share done where that is known.
 
     Returns
     -------
@@ -82,7 +103,7 @@ def create(
             if source is not None and path.exists() and Path(source).exists() and path.samefile(source):
                 raise UsageError(f"{path}: is an input; give the output another name")
     device, reason = backend.choose(device)
-    progress = progress or (lambda name: None)
+    progress = progress or (lambda name, share=None: None)
     run = _Run(recipe, device, backend.is_demanded(reason), memory, progress)
     names = (map_path.name, None if like is None else Path(like).name)
     progress("read")
@@ -102,6 +123,8 @@ def create(
             run.notes += more
         grid = reference or volume
     seconds = {"read": time.perf_counter() - start}
+    progress("load")
+    seconds["load"] = backend.first_call_seconds(device)  # compiling, the first time on a machine; else finding it
 
     def document():
         made = run.made
@@ -277,5 +300,5 @@ def _measures(volume):
         "components": regions.component_count(data >= 0.5),
         "faces_touched": mask.faces_touched(data),
         "binary": bool(((data == 0) | (data == 1)).all()),
-        "verdict": pipeline.verdict(edge, None),
+        "verdict": mask.verdict(edge, None),
     }

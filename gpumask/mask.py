@@ -15,6 +15,7 @@ from gpumask.units import LONGEST
 
 FACES = ("-x", "+x", "-y", "+y", "-z", "+z")
 SLACK = 1e-6  # px²: r = 7 Å / 1.4 Å must count d = 5
+NARROW_SLACK = 0.5  # px by which a soft edge may fall short of 5·resolution/voxel
 RANGE_SLACK = 1e-6  # how far mask values may leave [0, 1]
 _UINT16_LIMIT = 32766  # cap + largest cost of one axis must stay below 2**16
 
@@ -238,13 +239,22 @@ def equivalent_edge(mask):
 
     Exact for flat edges; 0 for a binary mask. The gradient is by central differences.
     """
-    box = regions.bounding_box(mask != mask[0, 0, 0])
-    if box is None:
-        return 0.0
+    return _metered(mask).value()
+
+
+def _metered(mask):
     meter = EdgeMeter()
-    for plane in mask[tuple(slice(max(s.start - 2, 0), s.stop + 2) for s in box)]:  # differences reach one further
-        meter.add(plane)
-    return meter.value()
+    box = regions.bounding_box(mask != mask[0, 0, 0])
+    if box is not None:
+        for plane in mask[tuple(slice(max(s.start - 2, 0), s.stop + 2) for s in box)]:  # differences reach further
+            meter.add(plane)
+        meter.finish()
+    return meter
+
+
+def surface(mask):
+    """Area in px² of the surface that a mask amounts to: ``Σ|∇m|``, by central differences."""
+    return _metered(mask).steepness
 
 
 class EdgeMeter:
@@ -262,10 +272,13 @@ class EdgeMeter:
         elif len(self.planes) == 3:
             self._measure(1, 0, 2)
 
-    def value(self):
-        """Width in px; call once, after the last plane."""
+    def finish(self):
+        """Call once, after the last plane."""
         last = len(self.planes) - 1
         self._measure(last, max(last - 1, 0), last)
+
+    def value(self):
+        """Width in px, after `finish`."""
         return 8 * self.softness / self.steepness if self.steepness else 0.0
 
     def _measure(self, here, below, above):
@@ -298,6 +311,16 @@ def faces_touched(mask):
     return [
         face for face in FACES if bool((mask.take(0 if face[0] == "-" else -1, axis="zyx".index(face[1])) != 0).any())
     ]
+
+
+def verdict(equivalent_edge_px, minimum_soft_edge_px):
+    """``hard`` under 1 px; else ``narrow`` under 5·resolution/voxel - 0.5 px, ``ok`` from there on; None without a
+    resolution."""
+    if equivalent_edge_px < 1:
+        return "hard"
+    if minimum_soft_edge_px is None:
+        return None
+    return "narrow" if equivalent_edge_px < minimum_soft_edge_px - NARROW_SLACK else "ok"
 
 
 class _Reach:
@@ -407,7 +430,8 @@ def _within(foreground, radius, sampling, strict=False):
     if limit < 0:
         return foreground.copy()
     reach = _Reach(math.sqrt(limit) if strict and sampling is None else radius, sampling, foreground.shape)
-    return backend.of(foreground).distance(foreground, reach.costs, reach.cap) <= limit
+    squares = backend.of(foreground).distance(foreground, reach.costs, reach.cap)
+    return squares <= min(limit, reach.limit)  # the cap, which says that there is no foreground, is above both
 
 
 def _eroded(foreground, radius, sampling, strict=False):

@@ -8,10 +8,8 @@ from dataclasses import dataclass, field, replace
 
 from gpumask import backend, filters, grids, mask, regions, units
 from gpumask.errors import GpumaskWarning, InputRefused, UsageError
-from gpumask.recipe import DEFAULT_SOFT_EDGE, MaskRecipe, parse_butterworth, preset
+from gpumask.recipe import MaskRecipe, lengths, parse_butterworth, preset
 from gpumask.volume import Volume
-
-NARROW_SLACK = 0.5  # px by which a soft edge may fall short of 5·resolution/voxel
 
 
 @dataclass(frozen=True)
@@ -128,7 +126,7 @@ def make(volume, recipe, progress=None, like=None, names=("the map", "the refere
     names : tuple of str
         What messages call the two.
     progress : callable, optional
-        Called with the name of each step as it begins.
+        Called with the name of each step as it begins, and with its share done where that is known.
 
     Returns
     -------
@@ -209,7 +207,7 @@ def judged(recipe, voxel_size, shape, level, checks, seconds):
         minimum_soft_edge_px=minimum,
         components=checks.components,
         faces_touched=checks.faces_touched,
-        verdict=verdict(checks.equivalent_edge_px, minimum),
+        verdict=mask.verdict(checks.equivalent_edge_px, minimum),
         seconds=seconds,
         warnings=_warnings(checks, width, minimum, voxel_size),
     )
@@ -248,41 +246,6 @@ def memory_needed(shape, voxel_size, recipe):
     if recipe.edge == "convolved":
         needed += mask.convolved_bytes(shape, lengths(recipe, voxel_size)[1], units.sampling(voxel_size))
     return needed
-
-
-def lengths(recipe, voxel_size):
-    """Dilation and soft edge of a recipe in px, with its defaults."""
-    if recipe.near is not None:
-        near, far = (units.to_px(getattr(recipe, n), voxel_size, n) for n in ("near", "far"))
-        if far < near:
-            raise UsageError(f"far must be >= near, got near {recipe.near} and far {recipe.far}")
-        return _short(near, "near"), _short(units.snap(far - near), "far")
-    dilation = units.length(recipe.dilation, "dilation")
-    radius = _short(units.to_px(dilation, voxel_size, "dilation"), "dilation")
-    if recipe.style == "cryodrgn" and dilation.unit == "A":
-        radius = float(dilation.value // units.pixel_edge(voxel_size))  # as cryoDRGN: 11 Å at 1.1 Å/px are 9 px
-    if recipe.soft_edge is not None:
-        return radius, _short(units.to_px(recipe.soft_edge, voxel_size, "soft edge"), "soft edge")
-    if recipe.resolution is None:
-        return radius, units.to_px(DEFAULT_SOFT_EDGE, voxel_size, "the default soft edge")
-    minimum = units.minimum_soft_edge_px(units.angstrom(recipe.resolution), voxel_size)
-    return radius, _short(float(-(-minimum // 1)), "5 x resolution")
-
-
-def _short(pixels, what):
-    if abs(pixels) > units.LONGEST:
-        raise UsageError(f"{what} must be at most {units.LONGEST:g} px, got {pixels:g} px")
-    return pixels
-
-
-def verdict(equivalent_edge_px, minimum_soft_edge_px):
-    """``hard`` under 1 px; else ``narrow`` under 5·resolution/voxel - 0.5 px, ``ok`` from there on; None without a
-    resolution."""
-    if equivalent_edge_px < 1:
-        return "hard"
-    if minimum_soft_edge_px is None:
-        return None
-    return "narrow" if equivalent_edge_px < minimum_soft_edge_px - NARROW_SLACK else "ok"
 
 
 def _filtered(volume, recipe):

@@ -204,6 +204,31 @@ def parse_butterworth(text):
     return units.angstrom(resolution, "Butterworth resolution"), order
 
 
+def lengths(recipe, voxel_size):
+    """Dilation and soft edge of a recipe in px, with its defaults."""
+    if recipe.near is not None:
+        near, far = (units.to_px(getattr(recipe, n), voxel_size, n) for n in ("near", "far"))
+        if far < near:
+            raise UsageError(f"far must be >= near, got near {recipe.near} and far {recipe.far}")
+        return _short(near, "near"), _short(units.snap(far - near), "far")
+    dilation = units.length(recipe.dilation, "dilation")
+    radius = _short(units.to_px(dilation, voxel_size, "dilation"), "dilation")
+    if recipe.style == "cryodrgn" and dilation.unit == "A":
+        radius = float(dilation.value // units.pixel_edge(voxel_size))  # as cryoDRGN: 11 Å at 1.1 Å/px are 9 px
+    if recipe.soft_edge is not None:
+        return radius, _short(units.to_px(recipe.soft_edge, voxel_size, "soft edge"), "soft edge")
+    if recipe.resolution is None:
+        return radius, units.to_px(DEFAULT_SOFT_EDGE, voxel_size, "the default soft edge")
+    minimum = units.minimum_soft_edge_px(units.angstrom(recipe.resolution), voxel_size)
+    return radius, _short(float(-(-minimum // 1)), "5 x resolution")
+
+
+def _short(pixels, what):
+    if abs(pixels) > units.LONGEST:
+        raise UsageError(f"{what} must be at most {units.LONGEST:g} px, got {pixels:g} px")
+    return pixels
+
+
 def _canonical(recipe):
     """Check every field and bring it to one spelling, so that equal recipes have equal hashes."""
 

@@ -14,7 +14,8 @@ from scipy.sparse.csgraph import connected_components
 from gpumask import backend, filters, mask, units
 from gpumask._cpu.statistics import of_chunks
 from gpumask.errors import OutOfMemory
-from gpumask.pipeline import Checks, check_dust, check_foreground, judged, lengths, memory_needed, timer, top
+from gpumask.pipeline import Checks, check_dust, check_foreground, judged, memory_needed, timer, top
+from gpumask.recipe import lengths
 
 BYTES_PER_VOXEL = 16  # of a slab with its halo: bool twice, counts, the mask twice, what numpy needs on the way
 WHOLE_BOX = ("lowpass", "butterworth", "rect")  # filters that need the whole transform
@@ -38,7 +39,7 @@ def make(source, recipe, write, budget, device="cpu", progress=None):
     device : str
         Where the slabs are computed.
     progress : callable, optional
-        Called with the name of each step as it begins.
+        Called with the name of each step as it begins, and with its share done where that is known.
 
     Returns
     -------
@@ -83,7 +84,10 @@ def make(source, recipe, write, budget, device="cpu", progress=None):
                 soft = backend.to_numpy(made[skip : skip + len(soft)])
             found.add(start, soft)
             write(mask.invert(soft) if recipe.invert else soft)
+            if progress:
+                progress("soft edge", stop / source.shape[0])
     with step("checks"):
+        found.edge.finish()
         checks = Checks(
             base_voxels=base.count(),
             total=found.total,

@@ -666,3 +666,15 @@ def test_nan_to_nan_is_refused(folder, capsys, value):
 def test_a_demo_folder_that_cannot_be(folder, capsys, output):
     assert main(["demo", "-o", output, "--box", "16"]) == 5
     one_line(capsys, output)
+
+
+def test_provenance_makes_the_same_mask_again_with_its_options(folder, capsys):
+    """--like, --mode and --voxel-size of the first run come from its JSON; a flag overrides them."""
+    crop = gm.Volume(block()[4:, 2:, 3:], 1.4, Header(origin=(4 * 1.4, 2 * 1.4, 3 * 1.4)))
+    gm.write("crop.mrc", crop)
+    words = ["--like", "map.mrc", "--mode", "float16", *SOFT]
+    assert create(*words, source="crop.mrc", output="first.mrc") == 0
+    assert create("--recipe", "first.json", source="crop.mrc", output="again.mrc") == 0
+    assert Path("first.mrc").read_bytes() == Path("again.mrc").read_bytes()
+    assert create("--recipe", "first.json", "--mode", "float32", source="crop.mrc", output="other.mrc") == 0
+    assert gm.read("other.mrc").header.mode == 2

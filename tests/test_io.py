@@ -672,18 +672,25 @@ def test_a_failed_renaming_leaves_none_of_several_files(tmp_path, monkeypatch, o
         (tmp_path / "a").write_bytes(b"old a")
         (tmp_path / "b").write_bytes(b"old b")
     before = listing(tmp_path)
-    replace = os.replace
+    publish = io._publish
 
-    def failing(self, target):
-        if Path(target).name == "b":
+    def failing(temporary, path, leave):
+        if path.name == "b":
             raise PermissionError(1, "Operation not permitted")
-        replace(self, target)
-        return Path(target)
+        publish(temporary, path, leave)
 
-    monkeypatch.setattr(Path, "replace", failing)
+    monkeypatch.setattr(io, "_publish", failing)
     with pytest.raises(WriteFailed, match="could not be written"):
         io.write_files([(tmp_path / "a", [b"new a"]), (tmp_path / "b", [b"new b"])], overwrite)
     assert listing(tmp_path) == before
+
+
+def test_what_another_program_has_just_written_is_not_replaced(tmp_path, monkeypatch):
+    """The file appears between the check and the renaming."""
+    monkeypatch.setattr(io, "check_output", lambda *_: (tmp_path / "a").write_bytes(b"theirs"))
+    with pytest.raises(OutputExists, match="another program"):
+        io.write_files([(tmp_path / "a", [b"ours"])])
+    assert listing(tmp_path) == {"a": b"theirs"}
 
 
 def test_several_files_appear_together(tmp_path):

@@ -5,13 +5,14 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from types import ModuleType, SimpleNamespace
 
 import numpy as np
 import oracles
 import pytest
 from cuda_host import COMPILER, Host, installed, reserved
 
-from gpumask import _cpu, _gpu, cuda
+from gpumask import _cpu, _gpu, cuda, fourier
 from gpumask._gpu.distance import from_bits
 from gpumask._gpu.threshold import Bits, pack, threshold
 
@@ -241,6 +242,128 @@ def test_statistics_of_nan_are_nan(gpu, value):
     assert np.isnan(gpu(_gpu.statistics, np.array([[[1.0, value, 2.0]]], np.float32))).all()
 
 
+# -- sums over shells
+
+BOXES = [  # shape, voxel edges
+    ((37, 41, 53), (1, 1, 1)),
+    ((20, 300, 64), (1, 1, 1)),
+    ((1, 30, 41), (1, 1, 1)),
+    ((40, 1, 33), (1, 1, 1)),
+    ((9, 2, 1), (1, 1, 1)),
+    ((1, 1, 1), (1, 1, 1)),
+    ((12, 30, 20), (1, 1.1, 1.3)),
+    ((7, 9, 90), (2.5, 1, 1.7)),
+    ((54, 48, 48), (1.2, 1, 1)),  # another order of adding squares would put two coefficients in other shells
+    ((2000, 3, 40), (1, 1, 1)),  # the shells of a block in several passes
+    ((3, 1200, 5), (1, 1, 1)),
+]
+
+
+def coefficients(shape, dtype, seed):
+    random = np.random.default_rng(seed)
+    half = (*shape[:2], shape[2] // 2 + 1)
+    return (random.standard_normal(half) + 1j * random.standard_normal(half)).astype(dtype)
+
+
+def binned(a, b, shells):
+    """The sums and those of the absolute values, with indices made at once and in float64 throughout."""
+    z, y, x = shells.squares
+    index = (np.sqrt((y[:, None] + x) + z[:, None, None]) + 0.5).astype(int).reshape(-1)
+    products = (a.astype(complex) * b.astype(complex).conj()).real * shells.weights
+    return [np.bincount(index, values.reshape(-1), shells.count) for values in (products, np.abs(products))]
+
+
+def summed(gpu, a, b, shells):
+    if a is b:  # on a device as well
+        return gpu(lambda a, w: _gpu.shell_sums(a, a, shells.squares, w, shells.count), a, shells.weights)
+    return gpu(_gpu.shell_sums, a, b, shells.squares, shells.weights, shells.count)
+
+
+@pytest.mark.parametrize(("shape", "edges"), BOXES)
+@pytest.mark.parametrize("dtype", [np.complex64, np.complex128])
+@pytest.mark.parametrize("same_array", [False, True])
+def test_shell_sums(gpu, shape, edges, dtype, same_array):
+    shells = fourier.shells(shape, edges)
+    a = coefficients(shape, dtype, 7)
+    b = a if same_array else coefficients(shape, dtype, 8)
+    result = summed(gpu, a, b, shells)
+    wanted, magnitude = binned(a, b, shells)
+    assert result.dtype == np.float64
+    assert (np.abs(result - wanted) <= 1e-12 * magnitude).all()
+    assert result.tobytes() == summed(gpu, a, b, shells).tobytes()
+
+
+@pytest.mark.parametrize(("shape", "edges"), BOXES)
+def test_every_coefficient_is_in_the_shell_of_the_cpu(gpu, shape, edges):
+    """Sums of small integers are exact in any order: equal to the bit."""
+    shells = fourier.shells(shape, edges)
+    a, b = ((1000 * coefficients(shape, np.complex64, seed)).round() for seed in (9, 10))
+    same(summed(gpu, a, b, shells), _cpu.shell_sums(a, b, shells.squares, shells.weights, shells.count))
+
+
+def test_shell_sums_of_two_precisions(gpu):
+    shells = fourier.shells((9, 10, 11), 1)
+    a, b = coefficients((9, 10, 11), np.complex64, 1), coefficients((9, 10, 11), np.complex128, 2)
+    same(summed(gpu, a, b, shells), summed(gpu, a.astype(np.complex128), b, shells))
+
+
+def in_the_middle(shape):
+    array = np.zeros(shape, np.float32)
+    middle = tuple(slice(n // 4, max(n // 4 + 1, 3 * n // 4)) for n in shape)
+    array[middle] = np.random.default_rng(11).random(array[middle].shape) + 0.1
+    return array
+
+
+@pytest.mark.parametrize(("shape", "edges"), BOXES)
+def test_shell_power(gpu, shape, edges):
+    shells, array = fourier.shells(shape, edges), in_the_middle(shape)
+    result = gpu(_gpu.shell_power, array, shells.squares, shells.weights, shells.count)
+    wanted = binned(*[np.fft.rfftn(array.astype(np.float64))] * 2, shells)[0]
+    assert (np.abs(result - wanted) <= 4 * np.finfo(np.float32).eps * wanted.max()).all()  # of float32 transforms
+    assert result.tobytes() == gpu(_gpu.shell_power, array, shells.squares, shells.weights, shells.count).tobytes()
+
+
+@needs_compiler
+@pytest.mark.parametrize(("shape", "edges"), BOXES)
+@pytest.mark.parametrize("few_at_a_time", [False, True])
+def test_shell_power_from_the_same_transforms(monkeypatch, shape, edges, few_at_a_time):
+    if few_at_a_time:
+        module = sys.modules["gpumask._gpu.shell_sums"]
+        monkeypatch.setattr(module, "CHUNK", 8 * shape[0] * shape[2])
+        monkeypatch.setattr(module, "WINDOWS", 1)
+    shells, array = fourier.shells(shape, edges), in_the_middle(shape)
+    with installed(Host()):
+        result = _gpu.shell_power(array, shells.squares, shells.weights, shells.count)
+    wanted = _cpu.shell_power(array, shells.squares, shells.weights, shells.count)
+    np.testing.assert_allclose(result, wanted, rtol=1e-12)
+
+
+def test_shell_power_of_nothing_and_of_bools(gpu):
+    shells = fourier.shells((8, 9, 10), 1)
+    array = np.zeros((8, 9, 10), bool)
+    assert (gpu(_gpu.shell_power, array, shells.squares, shells.weights, shells.count) == 0).all()
+    array[2:5, 3:7, 1:4] = True
+    result = gpu(_gpu.shell_power, array, shells.squares, shells.weights, shells.count)
+    assert result.sum() == pytest.approx(array.sum() * array.size, rel=1e-6)
+
+
+@pytest.mark.parametrize(("limit", "left"), [(-1, [2**26, -1]), (2**30, [2**26, 2**30]), (2**20, []), (0, [])])
+def test_plans_beyond_a_limit_are_freed_and_the_limit_stays(monkeypatch, limit, left):
+    seen = []
+    cache = SimpleNamespace(get_memsize=lambda: limit, set_memsize=seen.append)
+    fake = SimpleNamespace(fft=SimpleNamespace(config=SimpleNamespace(get_plan_cache=lambda: cache)))
+    fft = ModuleType("cupyx.scipy.fft")
+    scipy = ModuleType("cupyx.scipy")
+    cupyx = ModuleType("cupyx")
+    cupyx.scipy, scipy.fft = scipy, fft
+    for module in (cupyx, scipy, fft):
+        monkeypatch.setitem(sys.modules, module.__name__, module)
+    monkeypatch.setattr(cuda, "cupy", lambda: fake)
+    with cuda.transforms(2**26) as given:
+        assert given is fft
+    assert seen == left
+
+
 # -- more than 2**31 voxels: only the last planes are computed, the rest is memory that was never touched
 
 LARGE = (2**31 // (65 * 67) + 500, 65, 67)
@@ -258,6 +381,22 @@ def test_index_arithmetic_beyond_32_bits(dtype, rows):
     with installed(Host(last=last)):
         result = _gpu.distance(foreground, squares(reach, dtype), dtype(82))
     same(np.array(result[-planes:]), expected(corner, 82)[-planes:].astype(dtype))
+
+
+@needs_compiler
+def test_shell_sums_beyond_32_bits(monkeypatch):
+    """All planes in one launch; only the last are summed."""
+    planes, count = 60, 120
+    _, ny, nxh = LARGE
+    monkeypatch.setattr(sys.modules["gpumask._gpu.shell_sums"], "WINDOWS", 2**40)
+    shells = fourier.shells((1, ny, 2 * (nxh - 1)), 1)
+    squares = (np.zeros(LARGE[0]), *shells.squares[1:])
+    array = reserved(LARGE, np.complex64)
+    array[-planes:] = corner = coefficients((planes, ny, 2 * (nxh - 1)), np.complex64, 12)
+    with installed(Host(last={"shell_sums": planes * 3, "join": planes})):
+        result = _gpu.shell_sums(array, array, squares, shells.weights, count)
+    wanted = _cpu.shell_sums(corner, corner, (np.zeros(planes), *squares[1:]), shells.weights, count)
+    np.testing.assert_allclose(result, wanted, rtol=1e-12)
 
 
 # -- sanitizers

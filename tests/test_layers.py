@@ -27,6 +27,7 @@ FLOORS = {
     "mask": 4,
     "fourier": 4,
     "simulation": 4,
+    "spectrum": 4,
     "pipeline": 5,
     "slabs": 5,
     "report": 6,

@@ -181,3 +181,14 @@ def test_range_of_real_masks(data):
     for name, fits in (("relion_masks/m03_t015_e3_s6", True), ("maps/emd_3488", False)):
         array = io.load(data / f"{name}.mrc.gz")[0].data
         assert mask.is_mask(float(array.min()), float(array.max())) == fits
+
+
+@pytest.mark.parametrize("radius", [1, 12, 13, 60])
+@pytest.mark.parametrize("style", ["euclidean", "relion"])
+def test_nothing_stays_nothing_and_everything_stays_everything(xp, radius, style):
+    """Radii below and beyond the diagonal of the box, 12.1 voxels."""
+    empty = xp.zeros((8, 8, 8), bool)
+    assert not mask.dilate(empty, radius).any()
+    assert mask.erode(~empty, radius).all()
+    assert not mask.soft_mask(empty, radius, 3, style=style).any()
+    assert (mask.soft_mask(~empty, -radius, 3, style=style) == 1).all()

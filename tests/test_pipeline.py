@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 import gpumask as gm
-from gpumask import filters, mask, pipeline, regions
+from gpumask import filters, mask, pipeline, recipe, regions
 from gpumask.backend import to_numpy
 
 VOXEL = 1.4
@@ -41,8 +41,8 @@ def along_x(made):
 
 
 def lengths(voxel_size=VOXEL, preset=None, **parameters):
-    recipe = pipeline.build_recipe(None, preset, **{"threshold": 1, **parameters})
-    return pipeline.lengths(recipe, tuple(np.broadcast_to(voxel_size, 3).tolist()))
+    made = pipeline.build_recipe(None, preset, **{"threshold": 1, **parameters})
+    return recipe.lengths(made, tuple(np.broadcast_to(voxel_size, 3).tolist()))
 
 
 # lengths and defaults
@@ -382,7 +382,7 @@ def test_no_warning_where_there_is_nothing_to_say():
     ],
 )
 def test_verdict(edge, minimum, word):
-    assert pipeline.verdict(edge, minimum) == word
+    assert mask.verdict(edge, minimum) == word
 
 
 @pytest.mark.parametrize(

@@ -81,6 +81,7 @@ CALLS = {
     "units.plain": lambda: (units.plain(5.0), units.plain(0.05)) == ("5", "0.05"),
     "recipe.MaskRecipe": lambda: recipe.MaskRecipe(threshold=1, dilation=5).dilation == "5px",
     "recipe.loads": lambda: recipe.loads('{"threshold": 1}') == {"threshold": 1},
+    "recipe.lengths": lambda: recipe.lengths(recipe.MaskRecipe(threshold=1, near="6A", far="14A"), CUBE) == (3, 4),
     "recipe.preset": lambda: recipe.preset("cryosparc-v4")["far"] == "14A",
     "recipe.parse_threshold": lambda: recipe.parse_threshold("3sigma") == ("sigma", 3),
     "recipe.parse_edge": lambda: recipe.parse_edge("slepian:2.5") == ("slepian", 2.5),
@@ -106,6 +107,14 @@ CALLS = {
     "filters.convolve": lambda: filters.convolve(MAP, [np.full(3, 1 / 3)] * 3)[3, 4, 5] == np.float32(1 / 27),
     "fourier.rfftn": lambda: np.allclose(fourier.rfftn(MAP), np.fft.rfftn(MAP), atol=1e-6),
     "fourier.irfftn": lambda: np.allclose(fourier.irfftn(fourier.rfftn(MAP), MAP.shape), MAP, atol=1e-6),
+    "fourier.shells": lambda: fourier.shells(MAP.shape, 2).coefficients.sum() == MAP.size,
+    "fourier.Shells": lambda: fourier.shells((8, 8, 8), 2).frequency[4] == 1 / 4,
+    "fourier.shell_power": lambda: np.isclose(fourier.shell_power(MAP, 2).sum(), MAP.size * (MAP**2).sum()),
+    "fourier.shell_sums": lambda: np.allclose(
+        fourier.shell_sums(fourier.rfftn(MAP), fourier.rfftn(MAP), MAP.shape, 2), fourier.shell_power(MAP, 2), rtol=1e-5
+    ),
+    "fourier.on_shell": lambda: fourier.on_shell(MAP, 2, fourier.shells(MAP.shape, 2), 3)[2].sum()
+    == fourier.shells(MAP.shape, 2).coefficients[3],
     "fourier.fast_length": lambda: 101 <= fourier.fast_length(101) <= 128,
     "fourier.apply_radial": lambda: keeps_the_mean_and_smooths(fourier.apply_radial(MAP, CUBE, lambda f: f < 0.1)),
     "regions.bounding_box": lambda: regions.bounding_box(BASE) == (slice(4, 5), slice(5, 6), slice(6, 7)),
@@ -125,6 +134,8 @@ CALLS = {
     "mask.edge_table": lambda: np.allclose(mask.edge_table(0, 2)[[0, 1, 4, 5]], [1, 0.5, 0, 0]),
     "mask.soft_mask": lambda: mask.soft_mask(BASE, 1, 2)[4, 5, 8] == 0.5,
     "mask.convolved_bytes": lambda: mask.convolved_bytes((10, 10, 10), 4) == 48 * 19**3,
+    "mask.surface": lambda: 4 * np.pi * 25 < mask.surface(mask.soft_mask(BASE, 2, 1)) * 9,
+    "mask.verdict": lambda: [mask.verdict(*pair) for pair in ((0, 9), (5, 9), (9, 9))] == ["hard", "narrow", "ok"],
     "mask.invert": lambda: mask.invert(MAP)[4, 5, 6] == 0,
     "mask.equivalent_edge": lambda: mask.equivalent_edge(MAP) == 0,
     "mask.centre_of_mass": lambda: mask.centre_of_mass(MAP) == (4, 5, 6),

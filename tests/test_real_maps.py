@@ -6,6 +6,7 @@ from scipy import ndimage
 
 import gpumask as gm
 from gpumask import filters, io, mask, pipeline, regions, units
+from gpumask.recipe import lengths
 
 ROUNDING = 2.0**-24
 FACES = "ignore:the mask meets the box face"
@@ -89,7 +90,7 @@ def test_haemoglobin_by_its_resolution(data):
     volume = load(data, "emd_3488.mrc")
     with pytest.warns(gm.GpumaskWarning, match="faces -y, \\+y|faces \\+x, -y, \\+y"):
         made = gm.create_mask(volume, lowpass="15A", threshold="3sigma", resolution="3.2A", dilation="4A")
-    assert pipeline.lengths(made.recipe, volume.voxel_size) == (pytest.approx(4 / 1.05), 16)
+    assert lengths(made.recipe, volume.voxel_size) == (pytest.approx(4 / 1.05), 16)
     assert mask.equivalent_edge(made.data) == pytest.approx(16, abs=0.3)
     kept = (volume.data.astype(np.float64) ** 2 * made.data).sum() / (volume.data.astype(np.float64) ** 2).sum()
     assert kept > 0.97

@@ -249,7 +249,7 @@ def test_presets_have_their_values_and_are_recorded_in_full(name, tmp_path, caps
     words += [] if "threshold" in PRESETS[name] else ["--threshold", "0.5"]
     assert main(words) == 0
     printed = capsys.readouterr().out
-    radius, width = pipeline.lengths(made, (1.4,) * 3)
+    radius, width = recipe.lengths(made, (1.4,) * 3)
     for line in (made.threshold, units.both(radius, (1.4,) * 3), units.both(width, (1.4,) * 3)):
         assert line in printed
     assert json.loads((tmp_path / "mask.json").read_text())["recipe"] == made.to_dict()

@@ -151,7 +151,7 @@ def test_the_last_rung_ends_in_one_line_and_no_file(tmp_path, monkeypatch):
 @pytest.mark.parametrize("demanded", [True, False])
 def test_the_ladder_of_a_gpu(monkeypatch, demanded):
     """Caches are freed, then slabs; a demanded device is never left."""
-    run = job._Run(pipeline.build_recipe(threshold=2), "cuda:0", demanded, None, lambda name: None)
+    run = job._Run(pipeline.build_recipe(threshold=2), "cuda:0", demanded, None, lambda name, share=None: None)
     tried = []
 
     def failing(name):

@@ -121,3 +121,18 @@ def _planes(count, cost_of_count, y_cost, x_cost, cap, table, out, corner, z0, z
 def planes(count, cost_of_count, y_cost, x_cost, cap, table, out, corner, z0, z1):
     table = _NO_TABLE if table is None else table
     _planes(count, cost_of_count, y_cost, x_cost, cap, table, out, corner, z0, z1)
+
+
+@_jit
+def shell_sums(a, b, z, y, x, weights, partial, start, stop):
+    shells = np.empty(x.size, np.int64)
+    for plane in range(start, stop):
+        sums = partial[plane]
+        for row in range(y.size):
+            for column in range(x.size):
+                shells[column] = int(np.sqrt((y[row] + x[column]) + z[plane]) + 0.5)
+            first, second = a[plane, row], b[plane, row]
+            for column in range(x.size):
+                here, there = first[column], second[column]
+                product = np.float64(here.real) * there.real + np.float64(here.imag) * there.imag
+                sums[shells[column]] += product * weights[column]

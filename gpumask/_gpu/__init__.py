@@ -2,7 +2,8 @@
 
 from gpumask._gpu.bounding_box import bounding_box
 from gpumask._gpu.distance import distance
+from gpumask._gpu.shell_sums import shell_power, shell_sums
 from gpumask._gpu.soft_mask import soft_mask
 from gpumask._gpu.statistics import statistics
 
-__all__ = ["bounding_box", "distance", "soft_mask", "statistics"]
+__all__ = ["bounding_box", "distance", "shell_power", "shell_sums", "soft_mask", "statistics"]

@@ -1,5 +1,7 @@
 """gpumask create MAP -o MASK"""
 
+import argparse
+
 from gpumask.cli import terminal
 
 
@@ -22,10 +24,10 @@ def fill(parser):
     group.add_argument("--gaussian", metavar="SD", help="Gaussian of this standard deviation, as ChimeraX sDev: 2A")
     group = parser.add_argument_group("base")
     group.add_argument("--threshold", metavar="T", help="0.05, 0.2max (of the maximum) or 3sigma (mean + 3 s.d.)")
-    group.add_argument("--absolute-value", action="store_true", default=None, help="threshold |map|")
+    group.add_argument("--absolute-value", action=argparse.BooleanOptionalAction, help="threshold |map|")
     group.add_argument("--largest", metavar="N", type=int, help="keep the N largest components")
     group.add_argument("--dust", metavar="VOLUME", type=float, help="drop components below this many Å³")
-    group.add_argument("--fill-holes", action="store_true", default=None, help="fill enclosed background")
+    group.add_argument("--fill-holes", action=argparse.BooleanOptionalAction, help="fill enclosed background")
     group = parser.add_argument_group("mask")
     group.add_argument("--dilate", metavar="R", help="grow by a length: 5px or 7A; --dilate=-2px erodes")
     group.add_argument("--erode", metavar="R", help="shrink by a length: 2px")
@@ -39,7 +41,7 @@ def fill(parser):
     )
     group.add_argument("--style", metavar="STYLE", help="euclidean (default), relion, cryodrgn")
     group.add_argument("--resolution", metavar="RES", help="expected resolution; judges the edge and sets its default")
-    group.add_argument("--invert", action="store_true", default=None, help="1 - mask, last")
+    group.add_argument("--invert", action=argparse.BooleanOptionalAction, help="1 - mask, last")
     group = parser.add_argument_group("recipe")
     group.add_argument(
         "--preset", metavar="NAME", help="cryosparc-v4, cryosparc-v5:RES, subtraction, glycoprotein; flags override it"
@@ -50,7 +52,9 @@ def fill(parser):
     group.add_argument("--voxel-size", metavar="X[,Y,Z]", help="Å; instead of the header's")
     group.add_argument("--nan-to", metavar="VALUE", type=float, help="replace NaN and Inf, which are refused otherwise")
     group.add_argument(
-        "--mode", choices=("float32", "float16", "int8"), default="float32", help="how to store (int8: binary only)"
+        "--mode",
+        choices=("float32", "float16", "int8"),
+        help="how to store: float32 (default), float16, int8 if binary",
     )
     group.add_argument("--force", action="store_true", help="overwrite existing files")
     group.add_argument("--device", metavar="DEVICE", help="auto (default), cpu, cuda, cuda:N")
@@ -70,8 +74,16 @@ def run(arguments):
         if arguments.erode.strip().startswith("-"):
             raise UsageError(f"--erode must be >= 0, got {arguments.erode}; --dilate grows")
         dilation = "-" + arguments.erode.strip().lstrip("+")
+    fields, options = job.read_recipe(arguments.recipe) if arguments.recipe else (None, {})
+    given = {
+        "like": arguments.like,
+        "mode": arguments.mode,
+        "nan_to": arguments.nan_to,
+        "voxel_size": voxel_size(arguments.voxel_size),
+    }
+    options |= {name: value for name, value in given.items() if value is not None}
     recipe = pipeline.build_recipe(
-        job.read_recipe(arguments.recipe) if arguments.recipe else None,
+        fields,
         arguments.preset,
         dilation=dilation,
         **{
@@ -88,12 +100,12 @@ def run(arguments):
             arguments.map,
             arguments.output,
             recipe,
-            like=arguments.like,
+            like=options.get("like"),
             device=arguments.device,
-            mode=arguments.mode,
+            mode=options.get("mode") or "float32",
             overwrite=arguments.force,
-            voxel_size=voxel_size(arguments.voxel_size),
-            nan_to=arguments.nan_to,
+            voxel_size=options.get("voxel_size"),
+            nan_to=options.get("nan_to"),
             plot=arguments.plot,
             memory=memory(arguments.memory),
             progress=progress,
@@ -147,7 +159,7 @@ def _print(made, arguments):
     edge = recipe["edge"] or ("quarter-cosine" if recipe["style"] == "cryodrgn" else "cosine")
     seconds = made["seconds"]
     steps = ", ".join(f"{name} {value:.2f}" for name, value in seconds.items())
-    judged = f"as wide as a raised cosine of {units.both(made['equivalent_edge_px'], zyx)}"
+    judged = f"measured as wide as a raised cosine of {units.both(made['equivalent_edge_px'], zyx)}"
     if made["minimum_soft_edge_px"] is not None:
         judged += f"; 5 x resolution = {units.both(made['minimum_soft_edge_px'], zyx)}"
     if made["verdict"]:

@@ -1,6 +1,7 @@
 """What the verbs print: one JSON document or lines for people; progress and warnings on stderr."""
 
 import sys
+import threading
 import time
 
 PATIENCE = 2.0  # s
@@ -8,25 +9,40 @@ CLEAR = "\r\x1b[K"  # back to the start of the line, and empty it
 
 
 class Progress:
-    """Names each step as it begins: rewriting one line on a terminal, plain lines in a log.
+    """Names each step as it begins, with a bar and the time that is left where a step tells its share.
 
-    In a log it is silent until PATIENCE seconds have passed, since short work needs no report.
+    On a terminal one line is rewritten. In a log nothing is said for PATIENCE seconds, since short work needs no
+    report; from then on each step has its line, the one under way first.
     """
 
     def __init__(self):
-        self.start = time.perf_counter()
+        self.begun = self.step_begun = time.perf_counter()
         self.live = sys.stderr.isatty()
-        self.shown = False
+        self.name, self.told = None, None
+        self.timer = threading.Timer(PATIENCE, self._tell)
+        if not self.live and PATIENCE < threading.TIMEOUT_MAX:
+            self.timer.daemon = True
+            self.timer.start()
 
-    def __call__(self, name):
-        elapsed = time.perf_counter() - self.start
-        if elapsed >= PATIENCE or self.live:
-            self.shown = True
-            start, end = (CLEAR, "") if self.live else ("", "\n")
-            print(f"{start}{elapsed:6.1f} s  {name} ...", file=sys.stderr, end=end, flush=True)
+    def __call__(self, name, share=None):
+        now = time.perf_counter()
+        if name != self.name:
+            self.name, self.step_begun = name, now
+        if self.live:
+            left = "" if not share else f", {(now - self.step_begun) * (1 - share) / share:.0f} s left"
+            bar = "" if share is None else f" [{'#' * int(20 * share):<20}]"
+            print(f"{CLEAR}{now - self.begun:6.1f} s  {name}{bar}{left}", file=sys.stderr, end="", flush=True)
+        elif now - self.begun >= PATIENCE:
+            self._tell()
+
+    def _tell(self):
+        if self.name != self.told:
+            self.told = self.name
+            print(f"{time.perf_counter() - self.begun:6.1f} s  {self.name}", file=sys.stderr, flush=True)
 
     def done(self):
-        if self.live and self.shown:
+        self.timer.cancel()
+        if self.live and self.name:
             print(CLEAR, file=sys.stderr, end="", flush=True)
 
 

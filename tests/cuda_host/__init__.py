@@ -17,6 +17,7 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
+import scipy.fft
 
 from gpumask import cuda
 
@@ -43,7 +44,8 @@ class Host:
 
     def __init__(self, build="plain", macros=None, last=None):
         self.build, self.macros, self.last = build, macros or {}, last or {}
-        self.numpy = SimpleNamespace(asarray=np.asarray, ascontiguousarray=np.ascontiguousarray, empty=_empty)
+        same = {name: getattr(np, name) for name in ("asarray", "ascontiguousarray")}
+        self.numpy = SimpleNamespace(**same, asnumpy=np.asarray, empty=_empty)
 
     def kernel(self, name, variant, function):
         source, options = cuda.program(name, {**cuda.VARIANTS[name][variant], **self.macros})
@@ -70,12 +72,13 @@ class Host:
 @contextlib.contextmanager
 def installed(host):
     """`gpumask.cuda` on `host` for a while."""
-    saved = cuda.cupy, cuda.kernel
+    saved = cuda.cupy, cuda.kernel, cuda.transforms
     cuda.cupy, cuda.kernel = (lambda: host.numpy), host.kernel
+    cuda.transforms = lambda kept: contextlib.nullcontext(scipy.fft)
     try:
         yield
     finally:
-        cuda.cupy, cuda.kernel = saved
+        cuda.cupy, cuda.kernel, cuda.transforms = saved
 
 
 def _empty(shape, dtype):

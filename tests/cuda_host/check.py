@@ -11,7 +11,7 @@ import numpy as np
 sys.path[:0] = [str(Path(__file__).parents[1]), str(Path(__file__).parents[2])]
 
 from cuda_host import Host, installed, library  # noqa: E402
-from gpumask import _gpu  # noqa: E402
+from gpumask import _gpu, fourier  # noqa: E402
 from gpumask._gpu.threshold import threshold  # noqa: E402
 
 FAULTS = {  # -> BARRIER, PAST, bytes of shared memory
@@ -24,6 +24,19 @@ FAULTS = {  # -> BARRIER, PAST, bytes of shared memory
 
 def squares(reach, dtype):
     return (np.arange(reach + 1) ** 2).astype(dtype)
+
+
+def sum_shells(shape, dtypes):
+    """Two arrays and one, and the transposed layout."""
+    random = np.random.default_rng(2)
+    shells = fourier.shells(shape, 1)
+    rest = (shells.squares, shells.weights, shells.count)
+    half = (*shape[:2], shape[2] // 2 + 1)
+    for dtype in dtypes:
+        a, b = (random.standard_normal(half).astype(dtype) for _ in range(2))
+        _gpu.shell_sums(a, b, *rest)
+        _gpu.shell_sums(a, a, *rest)
+    _gpu.shell_power(random.standard_normal(shape).astype(np.float32), *rest)
 
 
 def run_all():
@@ -43,14 +56,16 @@ def run_all():
             _gpu.distance(foreground, [squares(9, np.float64) * s for s in (1, 1.3, 2)], np.float64(82))
             threshold(random.standard_normal(shape).astype(np.float32), 0.5)
             _gpu.statistics(random.standard_normal(shape).astype(np.float32))
+            sum_shells(shape, (np.complex64, np.complex128))
 
 
 def run_few():
-    """What threads share: tiles and votes. Two planes, so that one follows the other."""
+    """What threads share: tiles, votes and shells. Two planes, so that one follows the other."""
     foreground = np.zeros((2, 3, 70), bool)
     foreground[0, 1, ::9] = True
     with installed(Host("thread")):
         _gpu.soft_mask(foreground, [squares(7, np.uint16)] * 3, np.uint16(50), np.zeros(51, np.float32))
+        sum_shells((1, 19, 6), (np.complex64,))
 
 
 def run_planted(build, fault):

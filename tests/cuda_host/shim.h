@@ -6,6 +6,7 @@
 #pragma once
 
 #include <cassert>
+#include <cmath>
 #include <cstddef>
 #include <cstdint>
 #include <cstdio>
@@ -70,6 +71,7 @@ struct Meeting {
     Round round{0};
     unsigned members = 0, arrived = 0, votes = 0;
     unsigned result = 0;  // the bitwise or of the votes of the last round
+    uint64_t shown[WARP];  // what each lane of a warp shows the others
 
     unsigned attend(unsigned vote)
     {
@@ -124,6 +126,7 @@ struct Launch {
 #define __global__
 #define __device__
 #define __forceinline__ inline
+#define __align__(bytes) alignas(bytes)
 #define __launch_bounds__(...)
 #define __shared__ SHARED_STORAGE
 #define threadIdx (cuda_host::current->index)
@@ -165,6 +168,19 @@ inline unsigned __ballot_sync(unsigned mask, int predicate)
 {
     assert(mask == ~0u);
     return cuda_host::current->warp->attend((unsigned)(predicate != 0) << cuda_host::current->lane);
+}
+inline void __syncwarp() { cuda_host::current->warp->attend(0); }
+template <class T> inline T __shfl_up_sync(unsigned mask, T value, unsigned lanes)
+{
+    assert(mask == ~0u);
+    const unsigned lane = cuda_host::current->lane;
+    cuda_host::Meeting &warp = *cuda_host::current->warp;
+    memcpy(&warp.shown[lane], &value, sizeof value);
+    warp.attend(0);
+    if (lane >= lanes)
+        memcpy(&value, &warp.shown[lane - lanes], sizeof value);
+    warp.attend(0);
+    return value;
 }
 inline int __any_sync(unsigned mask, int predicate) { return __ballot_sync(mask, predicate) != 0; }
 

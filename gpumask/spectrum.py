@@ -1,0 +1,352 @@
+"""What a mask does in Fourier space, told before it is used.
+
+Formulas with M the transform of the mask m, k in cycles/px, q = 2πk. V = Σm, E = Σm²; the surface S = Σ|∇m|.
+"""
+
+import math
+from dataclasses import dataclass, field
+
+import numpy
+
+from gpumask import backend, fourier, mask, regions, units
+from gpumask.errors import UsageError
+from gpumask.recipe import lengths
+from gpumask.volume import Volume
+
+LEAKAGE_RESOLUTIONS = (20, 15, 10, 8, 6, 5, 4, 3)  # Å
+POROD_BAND = (0.2, 0.3)  # cycles/px, where the surface rules and the grid does not yet
+FALLOFF_BAND, FALLOFF_BANDS = (0.05, 0.25), 3  # cycles/px
+CONE = 20.0  # degrees, half-angle
+AXES = 256  # directions on a half sphere
+FINE = 8  # bins a px of the autocorrelation
+
+
+@dataclass(frozen=True, eq=False)
+class MaskSpectrum:
+    """What :func:`mask_spectrum` finds; undefined is None.
+
+    Attributes
+    ----------
+    shells : list of dict
+        ``index``, ``frequency`` (1/Å), ``resolution`` (Å), ``power_db`` (mean power over P(0)), ``hard_power_db`` (the
+        same base, m >= 0.5, with a hard edge), ``hann_power_db`` (the Hann ball of the same volume, closed form),
+        ``n_coefficients``, ``n_effective`` (independent coefficients of masked white noise).
+    falloff_exponent : float
+        Slope of log P against log k; -4 for a hard edge, -8 for a raised cosine until its nulls.
+    porod_ratio : float
+        P over ``2πS/q⁴``, the hard surface's, between 0.2 and 0.3 cycles/px.
+    edge_excess_db : float
+        The same over ``2πS|G|²/q⁴``, G the transform of the raised-cosine edge of the equivalent width.
+    leakage : list of dict
+        ``resolution`` (Å), ``fraction`` of Σ|M|² beyond it.
+    effective_voxels : float
+        ``E²/Σm⁴``.
+    anisotropy : dict
+        ``max_db``: highest mean power in a cone of 20° over the shell's, ``direction`` (x, y, z) of it; at the target.
+    transforms : int
+        Three-dimensional transforms that were made.
+    """
+
+    voxel_size_angstrom: list
+    box: list
+    volume_angstrom3: float
+    soft_edge_px: float | None
+    shells: list = field(repr=False)
+    falloff_exponent: float | None
+    porod_ratio: float | None
+    edge_excess_db: float | None
+    leakage: list = field(repr=False)
+    effective_voxels: float
+    equivalent_edge_px: float
+    anisotropy: dict | None
+    minimum_soft_edge_px: float | None
+    border_max: float
+    components: int
+    verdict: str | None
+    warnings: list
+    transforms: int
+
+
+def half_sine_transform(kw):
+    """G of the raised-cosine edge: ``cos(π·kw)/(1 - 4(kw)²)``, π/4 at kw = 1/2."""
+    kw = numpy.asarray(kw, numpy.float64)
+    pole = numpy.abs(1 - 4 * kw * kw) < 1e-9
+    return numpy.where(pole, math.pi / 4, numpy.cos(math.pi * kw) / numpy.where(pole, 1.0, 1 - 4 * kw * kw))
+
+
+def sphere_volume(radius, width):
+    """Σm of a ball of `radius` with a raised-cosine edge of `width`."""
+    outer = radius + width
+    shell = (outer**3 - radius**3) / 3 - 4 * radius * width**2 / math.pi**2 - 2 * width**3 / math.pi**2
+    return 4 * math.pi * (radius**3 / 3 + shell / 2)
+
+
+def sphere_energy(radius, width):
+    """Σm² of a ball of `radius` with a raised-cosine edge of `width`."""
+    outer = radius + width
+    cube = (outer**3 - radius**3) / 3
+    cosine = 4 * radius * width**2 / math.pi**2 + 2 * width**3 / math.pi**2
+    return 4 * math.pi * (radius**3 / 3 + 3 / 8 * cube - cosine / 2 + width**3 / (16 * math.pi**2))
+
+
+def sphere_transform(frequency, radius, width):
+    """M(k) of a ball of `radius` px with a raised-cosine edge of `width` px (0: hard), k > 0 in cycles/px.
+
+    ``M = (4π/q)·∫ m(r)·sin(qr)·r dr``, in closed form.
+    """
+    q = 2 * math.pi * numpy.asarray(frequency, numpy.float64)
+    inner = _integral(0.0, radius, q, 0.0)
+    if not width:
+        return 4 * math.pi / q * inner
+    outer, a = radius + width, math.pi / width
+    plain = _integral(radius, outer, q, 0.0)
+    waves = 0.5 * (_integral(radius, outer, q + a, -a * radius) + _integral(radius, outer, q - a, a * radius))
+    return 4 * math.pi / q * (inner + plain / 2 + waves / 2)
+
+
+def _integral(start, stop, p, phase):
+    """``∫ r·sin(p·r + phase) dr`` from start to stop, also where p vanishes."""
+    small = numpy.abs(p) < 1e-9
+    safe = numpy.where(small, 1.0, p)
+
+    def antiderivative(r):
+        regular = numpy.sin(safe * r + phase) / safe**2 - r * numpy.cos(safe * r + phase) / safe
+        return numpy.where(small, numpy.sin(phase) * r * r / 2, regular)
+
+    return antiderivative(stop) - antiderivative(start)
+
+
+def mask_spectrum(volume, resolution=None, *, voxel_size=None, asymmetric_units=1):
+    """Measure a mask in Fourier space.
+
+    Parameters
+    ----------
+    volume : Volume or array of float32, shape (z, y, x)
+        The mask; numpy or CuPy data. An array needs `voxel_size`.
+    resolution : float or str, optional
+        The target, Å or ``"3.5A"``: gives the verdict, and where leakage and anisotropy are judged.
+    voxel_size : float or tuple of float, optional
+        Å (z, y, x); only with a plain array.
+    asymmetric_units : int
+        Copies that a symmetry enforces: n_effective is divided by it.
+
+    Returns
+    -------
+    MaskSpectrum
+
+    Raises
+    ------
+    UsageError
+        Values outside [0, 1], an empty mask, a resolution beyond Nyquist.
+    TypeError
+        A plain array without `voxel_size`.
+    """
+    if not isinstance(volume, Volume):
+        if voxel_size is None:
+            raise TypeError("mask_spectrum of a plain array needs voxel_size=, in Å")
+        volume = Volume(volume, voxel_size)
+    data, size = volume.data, volume.voxel_size
+    low, high = float(data.min()), float(data.max())
+    if not (low >= -mask.RANGE_SLACK and high <= 1 + mask.RANGE_SLACK and high > 0):
+        raise UsageError(f"a mask has values from 0 to 1, and some above 0; got {low:g} to {high:g}")
+    if not (isinstance(asymmetric_units, int) and asymmetric_units >= 1):
+        raise UsageError(f"asymmetric units must be a whole number >= 1, got {asymmetric_units!r}")
+    target = None if resolution is None else units.angstrom(resolution)
+    shells = fourier.shells(data.shape, size)
+    if target is not None and 1 / target > shells.step * (shells.nyquist + 0.5):
+        limit = 1 / (shells.step * shells.nyquist)
+        raise UsageError(f"resolution {target:g} Å is beyond Nyquist, {limit:.4g} Å; give a lower one")
+    weight = float(data.sum(dtype="float64"))
+    power = fourier.shell_power(data, size)
+    hard = fourier.shell_power((data >= 0.5).astype("float32"), size)
+    edge = mask.equivalent_edge(data)
+    minimum = None if target is None else units.minimum_soft_edge_px(target, size)
+    pixel = units.pixel_edge(size)
+    frequency = shells.frequency * pixel  # cycles/px
+    mean = power / shells.coefficients
+    porod, excess = _porod(mean, frequency, mask.surface(data), edge, shells)
+    effective, transforms = _effective(data, shells, size)
+    shell = shells.nyquist if target is None else round(1 / (target * shells.step))
+    warnings = []
+    if mask.faces_touched(data):
+        warnings.append(
+            f"the mask meets the box faces {', '.join(mask.faces_touched(data))}: its spectrum has the face's"
+        )
+    return MaskSpectrum(
+        voxel_size_angstrom=units.xyz(size),
+        box=units.xyz(data.shape),
+        volume_angstrom3=units.volume_angstrom3(weight, size),
+        soft_edge_px=None if volume.recipe is None else lengths(volume.recipe, size)[1],
+        shells=_table(shells, mean, hard, weight, effective, asymmetric_units, pixel),
+        falloff_exponent=_falloff(mean, frequency, shells),
+        porod_ratio=porod,
+        edge_excess_db=excess,
+        leakage=_leakage(power, shells, target),
+        effective_voxels=_energy(data, 2) ** 2 / _energy(data, 4),
+        equivalent_edge_px=edge,
+        anisotropy=_anisotropy(data, size, shells, shell),
+        minimum_soft_edge_px=minimum,
+        border_max=max(float(data.take(at, axis=axis).max()) for axis in range(3) for at in (0, -1)),
+        components=regions.component_count(data >= 0.5),
+        verdict=mask.verdict(edge, minimum),
+        warnings=warnings,
+        transforms=transforms + 3,
+    )
+
+
+def _table(shells, mean, hard, weight, effective, asymmetric_units, pixel):
+    base = hard[0] / shells.coefficients[0]
+    hann = _hann_ball(shells, weight, pixel)
+    rows = []
+    for i in range(shells.nyquist + 1):
+        rows.append(
+            {
+                "index": i,
+                "frequency": float(shells.frequency[i]),
+                "resolution": 1 / float(shells.frequency[i]) if i else None,
+                "power_db": _db(mean[i] / mean[0]),
+                "hard_power_db": _db(hard[i] / shells.coefficients[i] / base) if base else None,
+                "hann_power_db": _db(hann[i]),
+                "n_coefficients": int(shells.coefficients[i]),
+                "n_effective": float(effective[i]) / asymmetric_units,
+            }
+        )
+    return rows
+
+
+def _hann_ball(shells, weight, pixel, points=16):
+    """Mean power over P(0) in each shell of the raised cosine with no core and Σm = `weight`, closed form."""
+    width = (weight / sphere_volume(0.0, 1.0)) ** (1 / 3)
+    nodes, weights = numpy.polynomial.legendre.leggauss(points)
+    power = numpy.ones(shells.nyquist + 1)
+    for i in range(1, shells.nyquist + 1):
+        k = (i + nodes / 2) * shells.step * pixel
+        power[i] = (weights * k * k * sphere_transform(k, 0.0, width) ** 2).sum() / (weights * k * k).sum() / weight**2
+    return power
+
+
+def _porod(mean, frequency, surface, edge, shells):
+    band = _band(frequency, POROD_BAND, shells)
+    if not band.any() or not surface:
+        return None, None
+    hard = 2 * math.pi * surface / (2 * math.pi * frequency[band]) ** 4
+    ratio = float(mean[band].sum() / hard.sum())
+    soft = (hard * half_sine_transform(frequency[band] * edge) ** 2).sum()
+    return ratio, _db(mean[band].sum() / soft)
+
+
+def _falloff(mean, frequency, shells):
+    """Slope through the mean power of bands that are equally wide in log k: averaged over lobes and nulls."""
+    edges = numpy.geomspace(*FALLOFF_BAND, FALLOFF_BANDS + 1)
+    middles, powers = [], []
+    for limits in zip(edges[:-1], edges[1:], strict=True):
+        band = _band(frequency, limits, shells)
+        if band.sum() < 2 or not mean[band].sum():
+            return None
+        middles.append(math.log(frequency[band].mean()))
+        powers.append(math.log(mean[band].mean()))
+    return float(numpy.polyfit(middles, powers, 1)[0])
+
+
+def _band(frequency, limits, shells):
+    inside = (frequency >= limits[0]) & (frequency <= limits[1])
+    inside[shells.nyquist + 1 :] = False
+    return inside
+
+
+def _leakage(power, shells, target):
+    """Share of the power at frequencies beyond 1/resolution; corners of the transform included."""
+    beyond = numpy.append(numpy.cumsum(power[::-1])[::-1], 0.0)
+    found = []
+    for resolution in sorted({*LEAKAGE_RESOLUTIONS, *([target] if target else [])}, reverse=True):
+        first = math.floor(1 / (resolution * shells.step) + 1e-9) + 1
+        if first - 1 <= shells.nyquist:
+            found.append(
+                {"resolution": float(resolution), "fraction": float(beyond[min(first, len(power))] / beyond[0])}
+            )
+    return found
+
+
+def _effective(data, shells, size):
+    """Independent coefficients of masked white noise in each shell, ``(n·E)² / Σ_x A(x)·v(x)²``, and the number of
+    transforms made: A is the circular autocorrelation of m², v the inverse transform of the shell, which is radial, so
+    that only the spherical mean of A enters."""
+    xp = backend.xp(data)
+    energy = _energy(data, 2)
+    spectrum = fourier.rfftn(data.astype(xp.float64) ** 2)
+    spectrum *= spectrum.conj()
+    correlation = fourier.irfftn(spectrum, data.shape)
+    distance, total = _radial(correlation, size)
+    extent = max(n * v for n, v in zip(data.shape, size, strict=True))
+    kept = total > 0
+    distance, total = distance[kept], total[kept]
+    effective = numpy.ones(shells.nyquist + 1)
+    inner = _ball(0.5, distance, extent)
+    for i in range(1, shells.nyquist + 1):
+        outer = _ball(i + 0.5, distance, extent)
+        v = (outer - inner) / (4 * math.pi / 3 * ((i + 0.5) ** 3 - (i - 0.5) ** 3))
+        inner = outer
+        effective[i] = energy**2 / (total * v * v).sum()
+    return numpy.minimum(effective, shells.coefficients[: len(effective)]), 2
+
+
+def _ball(radius, distance, extent):
+    """Transform at `distance` (Å) of a ball of `radius` shells in the Fourier space of a box `extent` Å long."""
+    x = 2 * math.pi * radius * distance / extent
+    near = x < 1e-3
+    safe = numpy.where(near, 1.0, x)
+    shape = numpy.where(near, 1 / 3 - x * x / 30, (numpy.sin(safe) - safe * numpy.cos(safe)) / safe**3)
+    return 4 * math.pi * radius**3 * shape
+
+
+def _radial(correlation, size):
+    """Sums of a periodic array over spheres around index 0, 1/8 px apart: distances in Å, sums."""
+    step = min(size) / FINE
+    squares = tuple((numpy.fft.fftfreq(n, 1 / n) * v / step) ** 2 for n, v in zip(correlation.shape, size, strict=True))
+    count = int(math.sqrt(sum(float(s.max()) for s in squares)) + 0.5) + 1
+    half = correlation.shape[2] // 2 + 1  # A(-x) = A(x)
+    weights = numpy.full(half, 2.0)
+    weights[0] = 1.0
+    if correlation.shape[2] % 2 == 0:
+        weights[-1] = 1.0
+    xp = backend.xp(correlation)
+    values = correlation[:, :, :half].astype(xp.complex128)
+    ones = xp.ones_like(values)
+    squares = (*squares[:2], squares[2][:half])
+    return numpy.arange(count) * step, backend.of(correlation).shell_sums(values, ones, squares, weights, count)
+
+
+def _energy(data, exponent):
+    """Σm to an even power, float64."""
+    return float((data.astype("float64") ** exponent).sum())
+
+
+def _db(ratio):
+    return 10 * math.log10(ratio) if ratio > 0 else None
+
+
+def _anisotropy(data, size, shells, shell):
+    """Where on the shell the power is highest: mean over a double cone of 20° against the mean over the shell."""
+    if shell < 1:
+        return None
+    directions, power, weights = fourier.on_shell(data, size, shells, shell)
+    mean = (power * weights).sum() / weights.sum()
+    if not mean:
+        return None
+    best, where = 0.0, None
+    for axis in hemisphere(AXES):
+        inside = numpy.abs(directions @ axis) >= math.cos(math.radians(CONE))
+        if inside.any():
+            cone = (power[inside] * weights[inside]).sum() / weights[inside].sum()
+            if cone > best:
+                best, where = cone, axis
+    return {"max_db": _db(best / mean), "direction": [round(float(c), 4) for c in units.xyz(where)]}
+
+
+def hemisphere(count):
+    """`count` unit vectors (z, y, x) spread evenly over the half sphere z > 0, a Fibonacci spiral."""
+    index = numpy.arange(count) + 0.5
+    z = 1 - index / count
+    turn = math.pi * (1 + math.sqrt(5)) * index
+    flat = numpy.sqrt(1 - z * z)
+    return numpy.stack([z, flat * numpy.sin(turn), flat * numpy.cos(turn)], axis=1)

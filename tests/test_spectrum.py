@@ -1,0 +1,266 @@
+"""The spectrum of a mask against closed forms, oracles and laws. Numbers without a name are analytic values."""
+
+import math
+
+import numpy as np
+import pytest
+from scipy.signal.windows import dpss
+
+import gpumask as gm
+from gpumask import fourier, mask, spectrum
+from gpumask.errors import UsageError
+
+CLOSED = 1e-6  # relative: the analytic values are given to seven digits or more
+
+
+def ball(box, radius, width=0.0, centre=None):
+    middle = box // 2 if centre is None else centre
+    grid = np.indices((box,) * 3).astype(float)
+    distance = np.sqrt(sum((g - c) ** 2 for g, c in zip(grid, np.broadcast_to(middle, 3), strict=True)))
+    if not width:
+        return (distance <= radius).astype(np.float32)
+    return (0.5 + 0.5 * np.cos(np.pi * np.clip((distance - radius) / width, 0, 1))).astype(np.float32)
+
+
+# Closed forms
+
+
+def test_hard_sphere():
+    volume = 4 / 3 * math.pi * 20**3
+    assert volume == pytest.approx(33510.3216, rel=CLOSED)
+    assert spectrum.sphere_transform(0.05, 20, 0) == pytest.approx(-2546.479089, rel=CLOSED)
+    assert spectrum.sphere_transform(0.05, 20, 0) == pytest.approx(-(20**3) / math.pi, rel=1e-12)
+    zero = 0.7151483 / 20
+    assert spectrum.sphere_transform(zero * (1 - 1e-6), 20, 0) > 0 > spectrum.sphere_transform(zero * (1 + 1e-6), 20, 0)
+
+
+@pytest.mark.parametrize(
+    ("radius", "width", "volume", "energy"),
+    [
+        (20, 10, 66937.630860, 57068.831595),
+        (30, 5, 144276.843520, 135974.660141),
+        (0, 20, 6569.244461, 3017.074029),
+    ],
+)
+def test_sphere_with_a_cosine_edge(radius, width, volume, energy):
+    assert spectrum.sphere_volume(radius, width) == pytest.approx(volume, rel=CLOSED)
+    assert spectrum.sphere_energy(radius, width) == pytest.approx(energy, rel=CLOSED)
+    assert spectrum.sphere_transform(1e-7, radius, width) == pytest.approx(volume, rel=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("k", "radius", "width", "value"),
+    [
+        (0.05, 20, 10, 1500 / math.pi),  # the removable pole q = π/w
+        (0.05 / (2 * math.pi), 30, 5, 109369.076411),
+        (0.1 / (2 * math.pi), 30, 5, 38993.513751),
+    ],
+)
+def test_transform_of_a_sphere_with_a_cosine_edge(k, radius, width, value):
+    assert spectrum.sphere_transform(k, radius, width) == pytest.approx(value, rel=CLOSED)
+
+
+def test_raised_cosine_edge():
+    wanted = [0.6168503, 0.1111111, 0, 0.0044444, 1.0203041e-4]
+    assert spectrum.half_sine_transform([0.5, 1, 1.5, 2, 5]) ** 2 == pytest.approx(wanted, abs=5e-8)
+    kw = np.linspace(0, 2000, 4_000_001)
+    area = np.trapezoid(spectrum.half_sine_transform(kw) ** 2, kw)
+    assert area == pytest.approx(math.pi**2 / 16, rel=CLOSED)
+    t = np.linspace(0, 1, 1_000_001)
+    edge = mask.edge_profile(t)
+    slope = -np.gradient(edge, t)
+    middle = np.trapezoid(t * slope, t)
+    assert np.trapezoid((t - middle) ** 2 * slope, t) == pytest.approx(0.0473576, abs=1e-6)
+    assert np.interp(0.9, 1 - edge, t) - np.interp(0.1, 1 - edge, t) == pytest.approx(0.5903345, abs=1e-6)
+    assert np.trapezoid(edge * (1 - edge), t) == pytest.approx(1 / 8, abs=1e-6)
+
+
+@pytest.mark.parametrize(("bandwidth", "decibel"), [(1, -17.22), (1.5, -29.56), (2, -42.42), (3, -68.70)])
+def test_slepian_windows_are_that_concentrated(bandwidth, decibel):
+    _, ratios = dpss(2048, bandwidth, Kmax=1, return_ratios=True)
+    assert 10 * math.log10(1 - ratios[0]) == pytest.approx(decibel, abs=0.05)
+
+
+# On the grid
+
+
+@pytest.mark.parametrize(("radius", "width", "error"), [(20, 0, 0.5), (20, 10, 0.02), (30, 5, 0.02)])
+def test_shell_power_is_the_closed_form(radius, width, error):
+    """rms in dB over the shells from 0.05 to 0.25 cycles/px; beyond it aliasing rules."""
+    data = ball(128, radius, width)
+    axis = np.fft.fftfreq(128) ** 2
+    k = np.sqrt(axis[:, None, None] + axis[None, :, None] + (np.fft.rfftfreq(128) ** 2)[None, None, :])
+    k[0, 0, 0] = 1e-7
+    closed = spectrum.sphere_transform(k, radius, width).astype(complex)
+    wanted = fourier.shell_sums(closed, closed, data.shape, 1.0)
+    shells = slice(math.ceil(0.05 * 128), math.floor(0.25 * 128) + 1)
+    off = 10 * np.log10(fourier.shell_power(data, 1.0)[shells] / wanted[shells])
+    assert math.sqrt((off**2).mean()) <= error
+
+
+def test_porod():
+    assert 2 * math.pi * 4 * math.pi * 20**2 / (2 * math.pi * 0.25) ** 4 == pytest.approx(5187.644602, rel=CLOSED)
+    found = spectrum.mask_spectrum(ball(128, 20), voxel_size=1.0)
+    assert found.porod_ratio == pytest.approx(1.0, abs=0.1)
+    assert found.falloff_exponent == pytest.approx(-4, abs=0.4)
+
+
+def test_a_cosine_edge_falls_as_the_eighth_power():
+    found = spectrum.mask_spectrum(ball(128, 20, 10), voxel_size=1.0)
+    assert found.falloff_exponent < -7.5
+    assert abs(found.edge_excess_db) < 3
+    assert found.equivalent_edge_px == pytest.approx(10, abs=0.05)
+
+
+def test_a_box_is_its_product_of_sines():
+    """A cuboid of 9 x 11 x 13 voxels in 32³: power of every shell from the closed form."""
+    data = np.zeros((32, 32, 32), np.float32)
+    data[3:12, 4:15, 5:18] = 1
+    axes = []
+    for length, k in zip((9, 11, 13), (np.fft.fftfreq(32), np.fft.fftfreq(32), np.fft.rfftfreq(32)), strict=True):
+        safe = np.where(k == 0, 1, k)
+        axes.append(np.where(k == 0, length, np.sin(np.pi * safe * length) / np.sin(np.pi * safe)))
+    closed = axes[0][:, None, None] * axes[1][None, :, None] * axes[2][None, None, :]
+    shells = fourier.shells(data.shape, 1.0)
+    wanted = fourier.shell_sums(closed.astype(complex), closed.astype(complex), data.shape, 1.0)
+    assert fourier.shell_power(data, 1.0) == pytest.approx(wanted, rel=1e-6, abs=1e-9 * wanted[0])
+    assert shells.coefficients.sum() == data.size
+
+
+def test_the_volume_metrics_of_a_gaussian():
+    grid = np.indices((96,) * 3) - 48.0
+    data = np.exp(-(grid**2).sum(0) / (2 * 8**2)).astype(np.float32)
+    found = spectrum.mask_spectrum(data, voxel_size=1.0)
+    assert found.volume_angstrom3 == pytest.approx(8063.800292, rel=1e-6)
+    assert (data.astype(float) ** 2).sum() == pytest.approx(2850.983934, rel=1e-6)
+    assert found.effective_voxels == pytest.approx(8063.800292, rel=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("name", "data", "wanted"),
+    [
+        ("no mask", np.ones((64,) * 3, np.float32), 1.0),
+        ("hard, D/L = 1/2", ball(64, 16), 0.186),
+        ("hard, D/L = 0.31", ball(64, 10), 0.070),
+        ("cosine", ball(64, 12, 8), 0.176),
+        ("Hann ball", ball(64, 0, 32), 0.255),
+        ("Gaussian", ball(64, 0, 1), None),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "",
+)
+def test_effective_coefficients(name, data, wanted):
+    """Shells 10 to 30 of 64³ against the exact sum over the grid, to the 5 % that the spherical mean may cost."""
+    if name == "Gaussian":
+        grid = np.indices((64,) * 3) - 32.0
+        data, wanted = np.exp(-(grid**2).sum(0) / (2 * 8.0**2)).astype(np.float32), 0.1024
+    rows = spectrum.mask_spectrum(data, voxel_size=1.0).shells[10:31]
+    found = np.mean([row["n_effective"] / row["n_coefficients"] for row in rows])
+    assert found == pytest.approx(wanted, rel=0.05)
+
+
+@pytest.mark.parametrize("data", [ball(64, 16), ball(64, 12, 8)], ids=["hard", "soft"])
+def test_masked_noise_scatters_as_n_effective_says(data):
+    """Independent noise under one mask: the FSC is 0 on average, and its spread is 1/sqrt(n_effective)."""
+    rng = np.random.default_rng(0)
+    rows = spectrum.mask_spectrum(data, voxel_size=1.0).shells
+    shells = range(10, 31)
+    draws = []
+    for _ in range(60):
+        a, b = (fourier.rfftn((rng.standard_normal(data.shape) * data).astype(np.float32)) for _ in range(2))
+        cross, first, second = (fourier.shell_sums(x, y, data.shape, 1.0) for x, y in ((a, b), (a, a), (b, b)))
+        draws.append((cross / np.sqrt(first * second))[10:31])
+    draws = np.array(draws)
+    effective = np.array([rows[i]["n_effective"] for i in shells])
+    normed = draws * np.sqrt(effective)
+    assert abs(normed.mean()) <= 4 / math.sqrt(normed.size)
+    assert (normed**2).mean() == pytest.approx(1.0, rel=0.1)
+
+
+# Laws
+
+
+def test_power_does_not_care_where_the_mask_is():
+    here, there = (ball(64, 9, 6, centre) for centre in ((20, 22, 24), (31, 30, 29)))
+    assert fourier.shell_power(here, 1.0) == pytest.approx(fourier.shell_power(there, 1.0), rel=1e-5, abs=1e-3)
+
+
+def test_parseval():
+    data = ball(48, 9, 6)
+    assert fourier.shell_power(data, 1.4).sum() == pytest.approx((data.astype(float) ** 2).sum() * data.size, rel=1e-6)
+
+
+def test_leakage_falls_with_width_and_frequency():
+    found = [spectrum.mask_spectrum(ball(96, 16, width), voxel_size=1.0).leakage for width in (0, 4, 10)]
+    for rows in found:
+        fractions = [row["fraction"] for row in rows]  # from 20 Å to 3 Å
+        assert fractions == sorted(fractions, reverse=True)
+        assert all(0 <= f <= 1 for f in fractions)
+    for hard, soft in zip(found[0], found[2], strict=True):
+        assert soft["fraction"] < hard["fraction"]
+
+
+def test_units_scale_with_the_voxel():
+    """The same voxels at 1 and at 2 Å: frequencies halve, decibels stay."""
+    one, two = (spectrum.mask_spectrum(ball(48, 9, 6), voxel_size=v) for v in (1.0, 2.0))
+    for a, b in zip(one.shells, two.shells, strict=True):
+        assert b["frequency"] == pytest.approx(a["frequency"] / 2)
+        assert b["power_db"] == pytest.approx(a["power_db"])
+        assert b["hann_power_db"] == pytest.approx(a["hann_power_db"])
+    assert two.volume_angstrom3 == pytest.approx(8 * one.volume_angstrom3)
+    assert two.equivalent_edge_px == pytest.approx(one.equivalent_edge_px)
+
+
+def test_anisotropy_points_along_the_flat_face():
+    """A slab's power lies along its normal."""
+    for axis, direction in ((0, (0, 0, 1)), (1, (0, 1, 0)), (2, (1, 0, 0))):
+        data = np.zeros((64,) * 3, np.float32)
+        cut = [slice(16, 48)] * 3
+        cut[axis] = slice(29, 35)
+        data[tuple(cut)] = 1
+        found = spectrum.mask_spectrum(data, resolution=4, voxel_size=1.0).anisotropy
+        assert found["max_db"] > 6
+        assert abs(np.dot(found["direction"], direction)) > math.cos(math.radians(20))
+    assert spectrum.mask_spectrum(ball(64, 16, 8), resolution=6, voxel_size=1.0).anisotropy["max_db"] < 3
+
+
+def test_asymmetric_units_divide_n_effective():
+    one, four = (spectrum.mask_spectrum(ball(48, 9, 6), voxel_size=1.0, asymmetric_units=n) for n in (1, 4))
+    assert four.shells[9]["n_effective"] == pytest.approx(one.shells[9]["n_effective"] / 4)
+
+
+@pytest.mark.parametrize(
+    ("width", "resolution", "verdict"),
+    [(0, None, "hard"), (0, 4, "hard"), (10, None, None), (10, 4, "narrow"), (20, 4, "ok")],
+)
+def test_verdict(width, resolution, verdict):
+    found = spectrum.mask_spectrum(ball(96, 16, width), resolution, voxel_size=1.0)
+    assert found.verdict == verdict
+    assert found.minimum_soft_edge_px == (None if resolution is None else 5 * resolution)
+
+
+def test_a_mask_made_here_knows_its_edge():
+    data = np.zeros((40, 40, 40), np.float32)
+    data[18:22, 18:22, 18:22] = 1
+    made = gm.create_mask(gm.Volume(data, 1.4), threshold=0.5, dilation="2px", soft_edge="9.8A")
+    found = gm.mask_spectrum(made, resolution=4)
+    assert found.soft_edge_px == 7
+    assert found.box == [40, 40, 40]
+
+
+@pytest.mark.parametrize(
+    ("data", "options", "text"),
+    [
+        (np.full((8, 8, 8), 1.2), {}, "values from 0 to 1"),
+        (np.zeros((8, 8, 8)), {}, "values from 0 to 1"),
+        (ball(16, 4), {"resolution": 1.5}, "beyond Nyquist"),
+        (ball(16, 4), {"asymmetric_units": 0}, "asymmetric units"),
+    ],
+)
+def test_what_cannot_be_is_refused(data, options, text):
+    with pytest.raises(UsageError, match=text):
+        spectrum.mask_spectrum(data, voxel_size=1.0, **options)
+
+
+def test_a_plain_array_needs_a_voxel_size():
+    with pytest.raises(TypeError, match="voxel_size"):
+        spectrum.mask_spectrum(ball(8, 2))
