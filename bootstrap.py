@@ -40,6 +40,8 @@ OPTIONAL = {
     "fast": "numpy does the work of numba, slower",
     "cuda12": "the CPU does the work of the GPU",
     "cuda13": "the CPU does the work of the GPU",
+    "cuda12-ctk": "the CPU does the work of the GPU",
+    "cuda13-ctk": "the CPU does the work of the GPU",
 }
 
 
@@ -79,7 +81,19 @@ def cuda_extra(driver: int, declared: list[str]) -> list[str]:
     """The newest declared extra that the driver can serve: it runs CUDA older than its own, never newer."""
     majors = [int(name[4:]) for name in declared if re.fullmatch(r"cuda\d+", name)]
     served = [major for major in majors if major <= driver // 1000]
-    return [f"cuda{max(served)}"] if served else []
+    if not served:
+        return []
+    name = f"cuda{max(served)}"
+    return [f"{name}-ctk"] if f"{name}-ctk" in declared and not has_nvrtc(max(served)) else [name]
+
+
+def has_nvrtc(major: int) -> bool:
+    """Whether the CUDA toolkit's compiler is on this machine; else the extra has to bring it."""
+    try:
+        ctypes.CDLL(f"libnvrtc.so.{major}")
+    except OSError:
+        return False
+    return True
 
 
 def make_venv(folder: Path) -> None:

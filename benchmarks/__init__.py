@@ -21,19 +21,22 @@ WORDS = ("create", "start", "gpu")
 
 @dataclass
 class Case:
-    """One row: `run` is timed; `note` says what it is; `error` is how far its result is from the reference."""
+    """One row: `run` is timed; `error` is how far its result is from the reference; `calls` is how many times `run`
+    does its work; `bytes` is what a voxel costs at the least, where a share of the copy is told."""
 
     name: str
     run: object
     error: float | None = None
     rounds: int = 5
+    calls: int = 1
+    bytes: float = 8
     seconds: list = field(default_factory=list)
 
 
 @dataclass
 class Table:
     """Cases on one input. `base` names the row that speeds are told in multiples of. With `voxels` and the measured
-    `bandwidth` of a copy (bytes/s), rows also say which share of it they reach, counted at 8 bytes a voxel."""
+    `bandwidth` of a copy (bytes/s), rows also say which share of it they reach, counted at their `bytes`."""
 
     title: str
     cases: list
@@ -43,9 +46,12 @@ class Table:
     note: str = ""
 
 
-def run(word="create", box=None, as_json=False, save=None):
+def run(word=None, device=None, box=None, as_json=False, save=None):
     """Run one benchmark and print its tables; `save` names a file for the JSON document, which grows table by table.
     Returns the exit code."""
+    word = word or ("gpu" if device == "cuda" else "create")
+    if (word == "gpu" and device == "cpu") or (word != "gpu" and device == "cuda"):
+        raise UsageError(f"benchmark {word!r} does not run on the device {device!r}")
     if word not in WORDS:
         raise UsageError(f"benchmark must be one of {', '.join(WORDS)}, got {word!r}")
     if box is not None and box < 32:
@@ -70,7 +76,7 @@ def measure(table):
             if turn < case.rounds:
                 start = time.perf_counter()
                 case.run()
-                case.seconds.append(time.perf_counter() - start)
+                case.seconds.append((time.perf_counter() - start) / case.calls)
 
 
 def as_rows(table):
@@ -87,7 +93,8 @@ def as_rows(table):
             "max_error": case.error,
         }
         if table.bandwidth:
-            row["percent_of_copy"] = 100 * 8 * table.voxels / median / table.bandwidth
+            row["percent_of_copy"] = 100 * case.bytes * table.voxels / median / table.bandwidth
+            row["bytes_counted"] = case.bytes
         rows.append(row)
     return {"title": table.title, "base": table.base, "note": table.note, "rows": rows}
 

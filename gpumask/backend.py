@@ -1,5 +1,6 @@
 """Which device, which body: the array decides; `choose` decides where a volume is placed."""
 
+import contextlib
 import os
 import re
 import sys
@@ -22,6 +23,7 @@ def of(array):
     if is_cupy(array):
         from gpumask import _gpu
 
+        _check_device(array)
         return _gpu
     from gpumask import _cpu
 
@@ -31,6 +33,7 @@ def of(array):
 def xp(array):
     """cupy for a CuPy array, else numpy."""
     if is_cupy(array):
+        _check_device(array)
         return sys.modules["cupy"]
     import numpy
 
@@ -51,6 +54,29 @@ def ndimage(array):
 def to_numpy(array):
     """`array` in host memory."""
     return array.get() if is_cupy(array) else array
+
+
+def current(where):
+    """A context in which the device of an array, or ``cpu`` or ``cuda:N``, is the current one."""
+    if isinstance(where, str):
+        index = None if where == "cpu" else int(where.partition(":")[2] or 0)
+    else:
+        index = where.device.id if is_cupy(where) else None
+    if index is None:
+        return contextlib.nullcontext()
+    import cupy
+
+    return cupy.cuda.Device(index)
+
+
+def _check_device(array):
+    """Refuse an array of another GPU than the current one: a kernel would read its address on the wrong device."""
+    there, here = array.device.id, sys.modules["cupy"].cuda.Device().id
+    if there != here:
+        raise UsageError(
+            f"the array is on cuda:{there} but the current device is cuda:{here}; "
+            f"call inside `with cupy.cuda.Device({there}):`"
+        )
 
 
 def synchronize(array):
@@ -124,7 +150,7 @@ def place_array(array, device):
         return to_numpy(array)
     import cupy
 
-    with cupy.cuda.Device(int(device.partition(":")[2] or 0)):
+    with current(device):
         return cupy.asarray(array)
 
 
@@ -137,7 +163,7 @@ def device_memory(device):
     """Bytes that can still be taken on ``cuda:N``, its pool's free blocks included."""
     import cupy
 
-    with cupy.cuda.Device(int(device.partition(":")[2] or 0)) as used:
+    with current(device) as used:
         return used.mem_info[0] + cupy.get_default_memory_pool().free_bytes()
 
 
@@ -145,7 +171,7 @@ def free_memory(device):
     """Give back what CuPy keeps for later on ``cuda:N``: memory pools and plans of transforms."""
     import cupy
 
-    with cupy.cuda.Device(int(device.partition(":")[2] or 0)):
+    with current(device):
         cupy.fft.config.get_plan_cache().clear()
         cupy.get_default_memory_pool().free_all_blocks()
         cupy.get_default_pinned_memory_pool().free_all_blocks()
@@ -172,11 +198,12 @@ def first_call_seconds(device):
     import numpy
 
     start = time.perf_counter()
-    base = place_array(numpy.ones((2, 2, 2), bool), device)
-    costs = (numpy.arange(2, dtype=numpy.uint16),) * 3
-    table = place_array(numpy.ones(3, numpy.float32), device)
-    of(base).soft_mask(base, costs, numpy.uint16(2), table)
-    synchronize(base)
+    with current(device):
+        base = place_array(numpy.ones((2, 2, 2), bool), device)
+        costs = (numpy.arange(2, dtype=numpy.uint16),) * 3
+        table = place_array(numpy.ones(3, numpy.float32), device)
+        of(base).soft_mask(base, costs, numpy.uint16(2), table)
+        synchronize(base)
     return time.perf_counter() - start
 
 

@@ -18,6 +18,7 @@ TILE = {"SLAB": 8, "ROWS": 64}  # planes and rows of a tile of distance.cu
 
 # The macros each kernel is compiled with, by name: what is not listed here is neither shipped nor tested.
 VARIANTS = {
+    "at_least": {"float32": {}},
     "threshold": {
         "float32": {"VALUE": "float", "THRESHOLD": 1},
         "uint8": {"VALUE": "unsigned char", "THRESHOLD": 0},
@@ -70,7 +71,12 @@ def _pasted(file):
 
 def kernel(name, variant, function):
     """A kernel to be called as ``kernel(grid, block, arguments, shared_mem=bytes)`` on the current device."""
-    return _module(name, variant, cupy().cuda.Device().id).get_function(function)
+    return _function(name, variant, function, cupy().cuda.Device().id)
+
+
+@functools.cache  # RawModule.get_function makes a new kernel, looked up in the driver, each time
+def _function(name, variant, function, device):
+    return _module(name, variant, device).get_function(function)
 
 
 @functools.cache
@@ -128,8 +134,13 @@ def missing():
     except ImportError as error:
         why = "is not installed" if error.name == "cupy" else f"cannot be imported ({_first_line(error)})"
         return f"the driver supports CUDA {major}.{minor} but CuPy {why}; pip install '{extra}]'"
-    if not cupy.is_available():
-        return f"CuPy {cupy.__version__} and a driver for CUDA {major}.{minor} were found but no usable CUDA device"
+    found = f"CuPy {cupy.__version__} and a driver for CUDA {major}.{minor} were found"
+    try:
+        usable = cupy.is_available()
+    except Exception as error:  # CuPy 13 raises where the driver is older than its own CUDA
+        return f"{found} but no device can be used ({_first_line(error)}); update the driver, or use the CPU"
+    if not usable:
+        return f"{found} but no usable CUDA device"
     try:
         cupy.cuda.nvrtc.getVersion()
     except Exception as error:  # the type depends on CuPy's version

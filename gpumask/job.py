@@ -9,7 +9,6 @@ import numpy as np
 
 import gpumask
 from gpumask import backend, io, mask, pipeline, regions, slabs, units
-from gpumask._cpu import statistics
 from gpumask.errors import InputNotFound, OutOfMemory, UsageError, WriteFailed
 from gpumask.recipe import loads
 
@@ -230,7 +229,9 @@ class _Run:
     def in_slabs(self, source, write, device=None):
         """Run in slabs from `source` to `write`."""
         device = device or self.device
-        budget = self.budget(source) if device == "cpu" else backend.device_memory(device)
+        budget = self.budget(source)
+        if device != "cpu":
+            budget = min(budget, int(MEMORY_SHARE * backend.device_memory(device)))
         self.made = slabs.make(source, self.recipe, write, budget, device, self.progress)
 
     def _at_once(self, volume, device, like, names):
@@ -254,16 +255,22 @@ def _beside(output, suffix):
     return output.with_name(stem + suffix)
 
 
-def inspect(path, *, voxel_size=None, nan_to=None):
-    """Header and statistics of a file, and what it measures where it is a mask.
+def inspect(path, *, device=None, voxel_size=None, nan_to=None):
+    """Header and statistics of a file, and what it measures where it is a mask; computed on `device`.
 
     Returns
     -------
     dict
         What ``gpumask inspect --json`` prints; triples are x, y, z.
     """
+    device, reason = backend.choose(device)
     volume, notes = io.load(path, voxel_size=voxel_size, nan_to=nan_to)
-    low, high, mean, deviation = statistics(volume.data)
+    with backend.current(device):
+        return _inspected(path, backend.place(volume, device), notes, device, reason)
+
+
+def _inspected(path, volume, notes, device, reason):
+    low, high, mean, deviation = backend.of(volume.data).statistics(volume.data)
     document = {
         "path": str(path),
         "box": units.xyz(volume.shape),
@@ -277,6 +284,8 @@ def inspect(path, *, voxel_size=None, nan_to=None):
         "max": high,
         "mean": mean,
         "standard_deviation": deviation,
+        "device": device,
+        "device_reason": reason,
         "warnings": notes,
     }
     if document["is_mask"]:
@@ -286,7 +295,7 @@ def inspect(path, *, voxel_size=None, nan_to=None):
 
 def _measures(volume):
     data = volume.data
-    size = units.volume_angstrom3(data.sum(dtype="float64"), volume.voxel_size)
+    size = units.volume_angstrom3(float(data.sum(dtype="float64")), volume.voxel_size)
     centre = mask.centre_of_mass(data)
     box = regions.bounding_box(data > 0)
     edge = mask.equivalent_edge(data)

@@ -54,10 +54,7 @@ def level_from_statistics(text, statistics):
 
 def threshold(array, level, absolute_value=False):
     """``v >= level`` (or ``|v| >= level``), bool. `level` is rounded to float32 before it is compared."""
-    level = _float32(level)
-    if not absolute_value:
-        return array >= level
-    return (array >= level) | (array <= -level)
+    return backend.of(array).at_least(array, _float32(level), absolute_value)
 
 
 def _float32(level):
@@ -424,14 +421,15 @@ def _half_sine_kernel(shape, width, sampling, xp):
     return kernel / kernel.sum()
 
 
-def _within(foreground, radius, sampling, strict=False):
-    """Voxels within `radius` of the foreground, d <= r, or d < r where `strict`."""
+def _within(foreground, radius, sampling, strict=False, inverted=False):
+    """Voxels within `radius` of the foreground, or of the background where `inverted`: d <= r, or d < r if `strict`."""
     limit = _limit(radius, sampling, strict)
     if limit < 0:
-        return foreground.copy()
+        return ~foreground if inverted else foreground.copy()
     reach = _Reach(math.sqrt(limit) if strict and sampling is None else radius, sampling, foreground.shape)
-    squares = backend.of(foreground).distance(foreground, reach.costs, reach.cap)
-    return squares <= min(limit, reach.limit)  # the cap, which says that there is no foreground, is above both
+    # The cap is not a distance: where the box is smaller than the radius it is below the limit.
+    squares = backend.of(foreground).distance(foreground, reach.costs, reach.cap, inverted)
+    return squares <= min(limit, reach.limit)
 
 
 def _eroded(foreground, radius, sampling, strict=False):
@@ -441,7 +439,8 @@ def _eroded(foreground, radius, sampling, strict=False):
         return foreground.copy()
     box = tuple(slice(max(s.start - 1, 0), s.stop + 1) for s in box)
     kept = foreground.copy()
-    kept[box] = ~_within(~foreground[box], radius, sampling, strict)
+    inside = backend.xp(foreground).ascontiguousarray(foreground[box])
+    kept[box] &= ~_within(inside, radius, sampling, strict, inverted=True)
     return kept
 
 

@@ -132,6 +132,11 @@ def make(volume, recipe, progress=None, like=None, names=("the map", "the refere
     -------
     Made
     """
+    with backend.current(volume.data):
+        return _make(volume, recipe, progress, like, names)
+
+
+def _make(volume, recipe, progress, like, names):
     target = like or volume
     radius, width = lengths(recipe, target.voxel_size)
     seconds, notes = {}, []

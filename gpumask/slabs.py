@@ -18,6 +18,7 @@ from gpumask.pipeline import Checks, check_dust, check_foreground, judged, memor
 from gpumask.recipe import lengths
 
 BYTES_PER_VOXEL = 16  # of a slab with its halo: bool twice, counts, the mask twice, what numpy needs on the way
+BYTES_PER_BRICK = 40  # the same where voxels are anisotropic: distances in float64, and CuPy's scans over them
 WHOLE_BOX = ("lowpass", "butterworth", "rect")  # filters that need the whole transform
 ALL_NEIGHBOURS = ndimage.generate_binary_structure(3, 3)
 FACE_NEIGHBOURS = ndimage.generate_binary_structure(3, 1)
@@ -78,10 +79,11 @@ def make(source, recipe, write, budget, device="cpu", progress=None):
             soft = np.zeros((stop - start, *source.shape[1:]), np.float32)
             around = base.get(start - halo, stop + halo)
             if around.any():
-                placed = backend.place_array(around, device)
-                made = mask.soft_mask(placed, radius, width, recipe.edge, recipe.style, sampling)
                 skip = min(halo, start)
-                soft = backend.to_numpy(made[skip : skip + len(soft)])
+                with backend.current(device):
+                    placed = backend.place_array(around, device)
+                    made = mask.soft_mask(placed, radius, width, recipe.edge, recipe.style, sampling)
+                    soft = backend.to_numpy(made[skip : skip + len(soft)])
             found.add(start, soft)
             write(mask.invert(soft) if recipe.invert else soft)
             if progress:
@@ -109,7 +111,7 @@ def planes_per_slab(shape, voxel_size, recipe, halo, budget):
             f"a {whole[0]} needs the whole box of {units.by(shape)} voxels in memory, {_size(needed)}, but "
             f"{_size(budget)} may be used; use --gaussian and another edge, a smaller box or more memory"
         )
-    plane = BYTES_PER_VOXEL * math.prod(shape[1:])
+    plane = (BYTES_PER_VOXEL if units.is_isotropic(voxel_size) else BYTES_PER_BRICK) * math.prod(shape[1:])
     fixed = 2 * Bits.bytes(shape)
     planes = min(shape[0], int((budget - fixed) // plane) - 2 * halo)
     if planes < 1:

@@ -20,13 +20,13 @@
 #endif
 #define THREADS 128
 
+#include "ordered.cuh"
+
 extern "C" __global__ void __launch_bounds__(THREADS) pack(
     const VALUE *values, unsigned int *bits, unsigned char *occupancy, int nz, int ny, int nx, int pitch,
     unsigned int inverted
 #if THRESHOLD
     ,
-    // The threshold as an integer that orders like the float (see ordered()), how far above it infinity is, and
-    // which bits of a value count (all but the sign for |value|).
     int lowest, unsigned int span, unsigned int kept
 #endif
 )
@@ -50,11 +50,7 @@ extern "C" __global__ void __launch_bounds__(THREADS) pack(
 #pragma unroll LOADS
         for (int z = 0; z < depth; z++) {
 #if THRESHOLD
-            // Floats are compared as integers because -ftz=true, which CuPy adds, would flush subnormal values. One
-            // unsigned comparison says lowest <= value <= infinity, so that NaN is background.
-            const int value = __float_as_int(column[z * plane]) & kept;
-            const int ordered = value ^ (value >> 31 & 0x7fffffff);
-            word |= (unsigned int)((unsigned int)ordered - (unsigned int)lowest <= span) << z;
+            word |= (unsigned int)reached(column[z * plane], lowest, span, kept) << z;
 #else
             word |= (unsigned int)(column[z * plane] != 0) << z;
 #endif

@@ -19,6 +19,15 @@ def xp(request):
     return cupy
 
 
+@pytest.fixture(scope="session", autouse=True)
+def no_pool():
+    """With GPUMASK_NO_POOL each CuPy array is an allocation of its own, so that memcheck sees stores past its end."""
+    if os.environ.get("GPUMASK_NO_POOL"):
+        import cupy
+
+        cupy.cuda.set_allocator(None)
+
+
 @pytest.fixture(params=["numba", "numpy"])
 def loops(request, monkeypatch):
     """Run with the compiled loops, and with the numpy ones."""

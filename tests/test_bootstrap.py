@@ -317,3 +317,10 @@ def test_real_set_up(checkout, hide):
     assert "setting up .venv" in outputs[0].stderr
     assert outputs[1].stderr == ""
     assert json.loads((checkout / ".venv" / "gpumask.json").read_text())["extras"] == ["fast", "plot"]
+
+
+def test_without_the_toolkit_the_extra_that_brings_the_compiler_is_chosen(bootstrap, monkeypatch):
+    declared = ["cuda12", "cuda12-ctk", "cuda13", "cuda13-ctk"]
+    for there, chosen in ((True, ["cuda12"]), (False, ["cuda12-ctk"])):
+        monkeypatch.setattr(bootstrap, "has_nvrtc", lambda major, there=there: there)
+        assert bootstrap.cuda_extra(12080, declared) == chosen

@@ -20,6 +20,7 @@ def forget():
     yield
     cuda.cupy.cache_clear()
     cuda._module.cache_clear()
+    cuda._function.cache_clear()
     cuda.load_seconds.clear()
 
 

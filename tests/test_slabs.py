@@ -3,6 +3,7 @@
 import math
 import subprocess
 import sys
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -131,7 +132,17 @@ def test_out_of_memory_goes_on_in_slabs_and_says_so(tmp_path, monkeypatch, failu
     io.write(tmp_path / "map.mrc", gm.Volume(noise(), 1.3))
     recipe = pipeline.build_recipe(threshold=2, soft_edge="4px")
     wanted = pipeline.make(gm.Volume(noise(), 1.3), recipe).volume.data
-    monkeypatch.setattr(pipeline, "make", Failing(failures, pipeline.make))
+    left = [failures]
+
+    def full(shape, value):
+        """An allocator that fails at the first whole box, as one does that is asked for more than there is."""
+        if left[0] and math.prod(shape) == math.prod(noise().shape):
+            left[0] -= 1
+            raise MemoryError("planted")
+        return np.full(shape, value)
+
+    body = sys.modules["gpumask._cpu.soft_mask"]
+    monkeypatch.setattr(body, "np", SimpleNamespace(full=full, float32=np.float32))
     made = job.create(tmp_path / "map.mrc", tmp_path / "mask.mrc", recipe, device="cpu")
     assert np.array_equal(io.load(tmp_path / "mask.mrc")[0].data, wanted)
     assert [text for text in made["warnings"] if "out of memory" in text] == (

@@ -1,9 +1,10 @@
 """Bodies of the operations on numpy arrays. Trusted: the public functions have checked their arguments."""
 
+from gpumask._cpu.at_least import at_least
 from gpumask._cpu.bounding_box import bounding_box
 from gpumask._cpu.distance import distance
 from gpumask._cpu.shell_sums import shell_power, shell_sums
 from gpumask._cpu.soft_mask import soft_mask
 from gpumask._cpu.statistics import statistics
 
-__all__ = ["bounding_box", "distance", "shell_power", "shell_sums", "soft_mask", "statistics"]
+__all__ = ["at_least", "bounding_box", "distance", "shell_power", "shell_sums", "soft_mask", "statistics"]

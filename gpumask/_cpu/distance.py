@@ -10,7 +10,8 @@ from gpumask._cpu import threads
 from gpumask._cpu.bounding_box import bounding_box
 
 
-def distance(foreground, costs, cap):
+def distance(foreground, costs, cap, inverted=False):
+    foreground = ~foreground if inverted else foreground
     return by_plane(foreground, costs, cap, np.full(foreground.shape, cap), None)
 
 

@@ -11,12 +11,14 @@ WIDTH, RUN, GROUPS, CHECK = 64, 256, 4, 4  # as in distance.cu
 LINE = 128  # threads of a block of distance_general.cu
 
 
-def distance(foreground, costs, cap):
-    return from_bits(pack(foreground), costs, cap, None)
+def distance(foreground, costs, cap, inverted=False):
+    return from_bits(pack(foreground, inverted), costs, cap, None)
 
 
 def from_bits(bits, costs, cap, table):
     """``min(d², cap)``, or with a table ``table[min(d², cap)]``, from the bits of a volume."""
+    if 0 in bits.shape:  # CuPy would launch one block on null pointers
+        return cuda.cupy().empty(bits.shape, costs[0].dtype if table is None else np.float32)
     if _is_near(costs, cap):
         return _near(bits, len(costs[0]) - 1, int(cap), table)
     return _general(bits, costs, cap, table)

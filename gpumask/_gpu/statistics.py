@@ -16,6 +16,8 @@ def statistics(array):
         array = array.astype(np.float64)
     flat = cupy.ascontiguousarray(array).reshape(-1)
     count = flat.size
+    if count == 0:
+        raise ValueError("statistics of an array without voxels")
     columns = min(COLUMNS, count)
     partial = cupy.empty(columns, np.float64)
     low, high = cupy.empty((2, columns), flat.dtype)

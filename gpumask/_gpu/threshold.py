@@ -23,10 +23,14 @@ def pack(foreground, inverted=False):
 
 def threshold(array, level, absolute=False, inverted=False):
     """Bits of ``array >= level``, or of ``|array| >= level``, for float32, or of the complement."""
+    return _launch("float32", array, inverted, comparison(level, absolute))
+
+
+def comparison(level, absolute):
+    """``lowest, span, kept`` of threshold.cu."""
     lowest = _ordered(level)
     kept = 0x7FFFFFFF if absolute else 0xFFFFFFFF
-    scalars = (np.int32(lowest), np.uint32(INFINITY - lowest), np.uint32(kept))
-    return _launch("float32", array, inverted, scalars)
+    return np.int32(lowest), np.uint32(INFINITY - lowest), np.uint32(kept)
 
 
 def _ordered(level):
@@ -44,5 +48,6 @@ def _launch(variant, array, inverted, scalars):
     blocks = -(-bits.size // THREADS)
     arguments = (array, bits, occupancy, *map(np.int32, (nz, ny, nx, pitch)))
     arguments += (np.uint32(0xFFFFFFFF if inverted else 0), *scalars)
-    cuda.kernel("threshold", variant, "pack")((blocks,), (THREADS,), arguments)
+    if blocks:
+        cuda.kernel("threshold", variant, "pack")((blocks,), (THREADS,), arguments)
     return Bits(bits, occupancy, array.shape)

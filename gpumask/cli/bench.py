@@ -4,7 +4,8 @@
 def fill(parser):
     parser.description = "Check, warm up and time gpumask and the peers that are installed, on the same arrays."
     parser.set_defaults(run=run)
-    parser.add_argument("word", nargs="?", default="create", help="which benchmark (default: create)")
+    parser.add_argument("word", nargs="?", help="create, start or gpu (default: create; gpu with --device cuda)")
+    parser.add_argument("--device", choices=("cpu", "cuda"), help="cuda: the benchmarks of the GPU")
     parser.add_argument("--box", metavar="N", type=int, help="edge of the box in voxels")
     parser.add_argument("--json", action="store_true", help="print one JSON document")
 
@@ -12,4 +13,4 @@ def fill(parser):
 def run(arguments):
     from gpumask.benchmarks import run as benchmark
 
-    return benchmark(arguments.word, box=arguments.box, as_json=arguments.json)
+    return benchmark(arguments.word, arguments.device, box=arguments.box, as_json=arguments.json)

@@ -50,10 +50,11 @@ def run(arguments):
     base, mask = folder / "head_base.mrc", folder / "head_mask.mrc"
     options = ["--plot"] if has_plot else []
     options += ["--force"] if arguments.force else []
-    options += ["--device", arguments.device] if arguments.device else []
+    device = ["--device", arguments.device] if arguments.device else []
+    options += device
     like = ["--like", str(folder / "map.mrc"), "-o", str(mask)]
     sizes = ["--threshold", "0.05", "--dilate", "5px", "--soft-edge", "17px", "--resolution", f"{RESOLUTION:g}A"]
-    steps = [["create", str(base), *like, *sizes, *options], ["inspect", str(mask)]]
+    steps = [["create", str(base), *like, *sizes, *options], ["inspect", str(mask), *device]]
     for step in steps:
         print(f"\n$ gpumask {' '.join(step)}")
         code = cli.main(step)

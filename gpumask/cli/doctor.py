@@ -11,11 +11,12 @@ def fill(parser):
 
 def run(arguments):
     import gpumask
-    from gpumask import backend
+    from gpumask import backend, cuda
 
     facts = {"gpumask": gpumask.__version__, **backend.facts()}
     usable = facts["device"] != "none"
     facts["first_call_seconds"] = backend.first_call_seconds(facts["device"]) if usable else None
+    facts["kernel_load_seconds"] = {f"{name} {variant}": s for (name, variant, _), s in cuda.load_seconds.items()}
     if arguments.json:
         terminal.document(facts)
         return
@@ -34,5 +35,6 @@ def run(arguments):
             ),
             ("device", f"{facts['device']} ({facts['device_reason']})"),
             *([("first call", f"{facts['first_call_seconds']:.2f} s: loading and compiling")] if usable else []),
+            *((f"  {name}", f"{seconds:.2f} s") for name, seconds in facts["kernel_load_seconds"].items()),
         ]
     )

@@ -11,6 +11,7 @@ def fill(parser):
     parser.add_argument(
         "--nan-to", metavar="VALUE", type=float, help="replace NaN and Inf, which are refused otherwise"
     )
+    parser.add_argument("--device", metavar="DEVICE", help="auto (default), cpu, cuda, cuda:N")
     parser.add_argument("--json", action="store_true", help="print one JSON document")
 
 
@@ -18,7 +19,9 @@ def run(arguments):
     from gpumask import job
     from gpumask.cli.create import voxel_size
 
-    found = job.inspect(arguments.file, voxel_size=voxel_size(arguments.voxel_size), nan_to=arguments.nan_to)
+    found = job.inspect(
+        arguments.file, device=arguments.device, voxel_size=voxel_size(arguments.voxel_size), nan_to=arguments.nan_to
+    )
     terminal.warn(found["warnings"])
     if arguments.json:
         terminal.document(found)
