@@ -179,7 +179,9 @@ def create(
             from gpumask.report.slices import draw
 
             progress("plot")
+            start = time.perf_counter()
             files.append((picture, [draw(soft.data, grid.data, voxel_size=soft.voxel_size, title=output.name)]))
+            seconds["plot"] = time.perf_counter() - start
     progress("write")
     start = time.perf_counter()
     io.write_files(files, overwrite)

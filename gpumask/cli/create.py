@@ -4,6 +4,8 @@ import argparse
 
 from gpumask.cli import terminal
 
+COMPILING = 1.5  # s: loading takes a quarter of a second, compiling a few
+
 
 def fill(parser):
     parser.description = (
@@ -159,6 +161,8 @@ def _print(made, arguments):
     edge = recipe["edge"] or ("quarter-cosine" if recipe["style"] == "cryodrgn" else "cosine")
     seconds = made["seconds"]
     steps = ", ".join(f"{name} {value:.2f}" for name, value in seconds.items())
+    if seconds["load"] > COMPILING:
+        steps += "; load includes compiling, the first time on a machine"
     judged = f"measured as wide as a raised cosine of {units.both(made['equivalent_edge_px'], zyx)}"
     if made["minimum_soft_edge_px"] is not None:
         judged += f"; 5 x resolution = {units.both(made['minimum_soft_edge_px'], zyx)}"
