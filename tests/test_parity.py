@@ -74,3 +74,19 @@ def test_cryodrgn_style_is_its_formula():
         threshold=0.5, dilation=f"{dilation}A", soft_edge=f"{edge}A", style="cryodrgn",
     )  # fmt: skip
     assert np.abs(made.data - wanted).max() <= SOFT
+
+
+@pytest.mark.parametrize(("name", "soft"), [("ttmask_sphere_d60A_s5", 5), ("ttmask_cyl_h120_d60_w12_s4_px2", 4)])
+def test_the_edge_of_ttmasks_shapes_is_reproduced(data, name, soft):
+    """The shape is taken from the file, as the set where it is 1; its soft edge is ours."""
+    wanted = io.load(data / "reference_masks" / f"{name}.mrc.gz")[0].data
+    assert np.abs(gm.mask.soft_mask(wanted == 1, 0, soft) - wanted).max() <= SOFT
+
+
+def test_the_edges_of_relions_shell_are_reproduced(data):
+    """``--denovo``, radii 20 and 35 about (4, -3, 2), soft edge 5: raised cosines of the exact distance."""
+    wanted = io.load(data / "relion_masks" / "m09_denovo_shell_r20_35_c4_-3_2_s5.mrc.gz")[0].data
+    centre = gm.units.centre_px_to_corner_px((2, -3, 4), wanted.shape)
+    distance = np.sqrt(sum((g - c) ** 2 for g, c in zip(np.indices(wanted.shape), centre, strict=True)))
+    made = gm.mask.edge_profile((distance - 35) / 5) * gm.mask.edge_profile((20 - distance) / 5)
+    assert np.abs(made - wanted).max() <= SOFT
