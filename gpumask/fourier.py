@@ -121,16 +121,23 @@ def shells(shape, voxel_size):
     return _shells(tuple(shape), voxel_edges(voxel_size))
 
 
+def half_weights(length):
+    """How often each of the first ``length // 2 + 1`` entries of an axis stands in an array with Hermitian or mirror
+    symmetry: 1 for those that are their own mates, else 2."""
+    weights = numpy.full(length // 2 + 1, 2.0)
+    weights[0] = 1.0
+    if length % 2 == 0:
+        weights[-1] = 1.0
+    return weights
+
+
 @lru_cache(maxsize=8)
 def _shells(shape, edges):
     step = shell_frequency_step(shape, edges)
     frequencies = [numpy.fft.fftfreq(n, v) for n, v in zip(shape[:2], edges[:2], strict=True)]
     frequencies.append(numpy.fft.rfftfreq(shape[2], edges[2]))
     squares = tuple((f / step) ** 2 for f in frequencies)
-    weights = numpy.full(len(squares[2]), 2.0)
-    weights[0] = 1.0
-    if shape[2] % 2 == 0:
-        weights[-1] = 1.0
+    weights = half_weights(shape[2])
     across = squares[1][:, None] + squares[2][None, :]
     last = int(numpy.sqrt(squares[0].max() + across.max()) + 0.5)
     coefficients = numpy.zeros(last + 1)

@@ -78,10 +78,7 @@ def read(path, device="cpu", *, voxel_size=None, nan_to=None):
 def load(path, *, voxel_size=None, nan_to=None):
     """:func:`read` onto the CPU, giving ``(volume, notes)`` where it would warn."""
     source = Slabs(path, voxel_size=voxel_size, nan_to=nan_to)
-    source.check_memory(math.prod(source.shape) * (source.dtype.itemsize + 4))
-    with _refusals(source.path):
-        data = source.whole()
-    return Volume(data, source.voxel_size, source.header), source.notes
+    return source.whole(), source.notes
 
 
 class Slabs:
@@ -113,8 +110,9 @@ class Slabs:
         self.shape = tuple(self.stored[axis] for axis in self.order)
         self.voxel_size = _stored_voxel_size(voxel, self.shape)
 
-    def check_memory(self, needed):
-        """Refuse a box that needs more bytes than are free."""
+    def _check_memory(self):
+        """Refuse a box that is larger than what is free, as stored and as float32."""
+        needed = math.prod(self.shape) * (self.dtype.itemsize + 4)
         available = backend.available_memory()
         if available is not None and needed > available:
             raise InputRefused(
@@ -123,12 +121,13 @@ class Slabs:
             )
 
     def whole(self):
-        """All data, float32, (z, y, x)."""
-        with _open(self.path) as (stream, _):
+        """The whole file as a Volume."""
+        self._check_memory()
+        with _refusals(self.path), _open(self.path) as (stream, _):
             stream.seek(self.start)
             data = self._read(stream, self.stored[0]).transpose(self.order)
             self._note_trailing(stream)
-        return self._cleaned(np.ascontiguousarray(data, np.float32))
+        return Volume(self._cleaned(np.ascontiguousarray(data, np.float32)), self.voxel_size, self.header)
 
     def slabs(self, planes):
         """Consecutive float32 arrays of at most `planes` z planes, from the first plane on."""

@@ -114,9 +114,7 @@ def create(
     if streamed and plot:
         raise UsageError(f"{map_path}: is made in slabs for want of memory, so that there is no figure; drop --plot")
     if not streamed:
-        source.check_memory(2 * 4 * math.prod(source.shape))
-        volume, notes = io.load(map_path, voxel_size=voxel_size, nan_to=nan_to)
-        run.notes += notes
+        volume = source.whole()
         if like is not None:
             reference, more = io.load(like)
             run.notes += more
@@ -155,7 +153,7 @@ def create(
             "device": run.device,
             "device_reason": reason,
             "seconds": {**seconds, **made.seconds},
-            "warnings": [*run.notes, *made.warnings],
+            "warnings": [*source.notes, *run.notes, *made.warnings],
         }
 
     def write_document(stream):
@@ -186,7 +184,6 @@ def create(
     start = time.perf_counter()
     io.write_files(files, overwrite)
     seconds["write"] = time.perf_counter() - start - (sum(run.made.seconds.values()) if streamed else 0)
-    run.notes += [note for note in source.notes if note not in run.notes]
     return document()
 
 

@@ -236,10 +236,11 @@ def equivalent_edge(mask):
 
     Exact for flat edges; 0 for a binary mask. The gradient is by central differences.
     """
-    return _metered(mask).value()
+    return metered(mask).value()
 
 
-def _metered(mask):
+def metered(mask):
+    """The :class:`EdgeMeter` that has seen every plane of a mask where it changes."""
     meter = EdgeMeter()
     box = regions.bounding_box(mask != mask[0, 0, 0])
     if box is not None:
@@ -249,13 +250,16 @@ def _metered(mask):
     return meter
 
 
-def surface(mask):
-    """Area in px² of the surface that a mask amounts to: ``Σ|∇m|``, by central differences."""
-    return _metered(mask).steepness
-
-
 class EdgeMeter:
-    """:func:`equivalent_edge` of a mask that comes plane by plane along z."""
+    """:func:`equivalent_edge` of a mask that comes plane by plane along z.
+
+    Attributes
+    ----------
+    softness : float
+        ``Σm(1 - m)``.
+    steepness : float
+        ``Σ|∇m|``, the area in px² of the surface that the mask amounts to.
+    """
 
     def __init__(self):
         self.planes = []

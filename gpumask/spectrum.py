@@ -159,12 +159,13 @@ def mask_spectrum(volume, resolution=None, *, voxel_size=None, asymmetric_units=
     weight = float(data.sum(dtype="float64"))
     power = fourier.shell_power(data, size)
     hard = fourier.shell_power((data >= 0.5).astype("float32"), size)
-    edge = mask.equivalent_edge(data)
+    meter = mask.metered(data)
+    edge = meter.value()
     minimum = None if target is None else units.minimum_soft_edge_px(target, size)
     pixel = units.pixel_edge(size)
     frequency = shells.frequency * pixel  # cycles/px
     mean = power / shells.coefficients
-    porod, excess = _porod(mean, frequency, mask.surface(data), edge, shells)
+    porod, excess = _porod(mean, frequency, meter.steepness, edge, shells)
     effective, transforms = _effective(data, shells, size)
     shell = shells.nyquist if target is None else round(1 / (target * shells.step))
     warnings = []
@@ -304,11 +305,8 @@ def _radial(correlation, size):
     step = min(size) / FINE
     squares = tuple((numpy.fft.fftfreq(n, 1 / n) * v / step) ** 2 for n, v in zip(correlation.shape, size, strict=True))
     count = int(math.sqrt(sum(float(s.max()) for s in squares)) + 0.5) + 1
-    half = correlation.shape[2] // 2 + 1  # A(-x) = A(x)
-    weights = numpy.full(half, 2.0)
-    weights[0] = 1.0
-    if correlation.shape[2] % 2 == 0:
-        weights[-1] = 1.0
+    weights = fourier.half_weights(correlation.shape[2])  # A(-x) = A(x)
+    half = len(weights)
     xp = backend.xp(correlation)
     values = correlation[:, :, :half].astype(xp.complex128)
     ones = xp.ones_like(values)

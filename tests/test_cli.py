@@ -678,3 +678,14 @@ def test_provenance_makes_the_same_mask_again_with_its_options(folder, capsys):
     assert Path("first.mrc").read_bytes() == Path("again.mrc").read_bytes()
     assert create("--recipe", "first.json", "--mode", "float32", source="crop.mrc", output="other.mrc") == 0
     assert gm.read("other.mrc").header.mode == 2
+
+
+@pytest.mark.parametrize("options", [[], ["--memory", "0.19MB"]], ids=["whole", "slabs"])
+def test_what_was_odd_about_the_input_stands_in_the_provenance(folder, capsys, options):
+    with Path("map.mrc").open("ab") as stream:
+        stream.write(b"odd")
+    assert create(*SOFT, *options) == 0
+    assert "3 bytes after the data are ignored" in capsys.readouterr().err
+    written = json.loads(Path("mask.json").read_text())["warnings"]
+    assert sum("3 bytes after the data are ignored" in text for text in written) == 1
+    assert any("made in slabs" in text for text in written) == bool(options)

@@ -6,7 +6,7 @@ the same algorithm with early exits (``_compiled``); numpy otherwise. Identical 
 
 import numpy as np
 
-from gpumask._cpu import threads
+from gpumask._cpu import loops, threads
 from gpumask._cpu.bounding_box import bounding_box
 
 
@@ -28,7 +28,7 @@ def by_plane(foreground, costs, cap, out, table):
     far = reaches[0] + 1
     count = np.empty(foreground.shape, np.uint8 if far < 255 else np.uint16)
     cost_of_count = np.append(np.minimum(costs[0], cap), cap).astype(costs[0].dtype)
-    compiled = _compiled()
+    compiled = loops.compiled()
     sweep = compiled.sweep if compiled else _sweep
     planes = compiled.planes if compiled else _planes
     threads.over_planes(lambda y0, y1: sweep(foreground, count, far, y0, y1), count.shape[1])
@@ -36,17 +36,6 @@ def by_plane(foreground, costs, cap, out, table):
         lambda z0, z1: planes(count, cost_of_count, costs[1], costs[2], cap, table, out, corner, z0, z1), len(count)
     )
     return out
-
-
-def _compiled():
-    """The numba bodies, or None where numba is not installed."""
-    try:
-        import numba  # noqa: F401
-    except ImportError:
-        return None
-    from gpumask._cpu import _compiled
-
-    return _compiled
 
 
 def _sweep(foreground, count, far, y0, y1):

@@ -3,9 +3,8 @@
 import numpy as np
 import scipy.fft
 
-from gpumask._cpu import threads
+from gpumask._cpu import loops, threads
 from gpumask._cpu.bounding_box import bounding_box
-from gpumask._cpu.distance import _compiled
 
 PLANES = 8  # z planes of the transform that exist at a time, for each thread
 
@@ -40,7 +39,7 @@ def shell_power(array, squares, weights, count):
 
 
 def _body():
-    compiled = _compiled()
+    compiled = loops.compiled()
     return compiled.shell_sums if compiled else _shell_sums
 
 
