@@ -16,7 +16,19 @@ _HOME = {
     "GpumaskError": "errors",
     "GpumaskWarning": "errors",
 }
-_MODULES = ("errors", "filters", "fourier", "grids", "io", "mask", "recipe", "regions", "simulation", "units")
+_MODULES = (
+    "correlation",
+    "errors",
+    "filters",
+    "fourier",
+    "grids",
+    "io",
+    "mask",
+    "recipe",
+    "regions",
+    "simulation",
+    "units",
+)
 
 __all__ = [*_HOME, *_MODULES]
 

@@ -8,8 +8,8 @@ from dataclasses import dataclass, field
 
 import numpy
 
-from gpumask import backend, fourier, mask, regions, units
-from gpumask.errors import UsageError
+from gpumask import backend, correlation, fourier, grids, mask, regions, units
+from gpumask.errors import InputRefused, UsageError
 from gpumask.recipe import lengths
 from gpumask.volume import Volume
 
@@ -43,10 +43,26 @@ class MaskSpectrum:
         ``E²/Σm⁴``.
     anisotropy : dict
         ``max_db``: highest mean power in a cone of 20° over the shell's, ``direction`` (x, y, z) of it; at the target.
-    transforms : int
-        Three-dimensional transforms that were made.
+    predicted_fsc : list or None
+        FSC that the mask makes of the half maps with random phases from the onset on, expected (see
+        :meth:`gpumask.correlation.HalfMaps.predicted`); a value a shell. None without half maps, or where `warnings`
+        say why.
+    measured_fsc : dict or None
+        The same by randomising: ``mean`` and ``sd``, a value a shell, of ``seeds`` draws (seeds 0, 1, …).
+    k_leak : float or None
+        1/Å; the last shell where the predicted FSC is over 0.05.
+    mask_limited_resolution : float or None
+        1 / k_leak, Å: what the mask pretends by itself.
+    leak_mean : float or None
+        Λ: mean of the predicted FSC from three shells past the onset to the target.
+    cut_fraction, hard_cut_index : float or None
+        See :meth:`gpumask.correlation.HalfMaps.density`.
+    verdict : str or None
+        ``hard`` (equivalent edge < 1 px), ``narrow`` (< 5·resolution/voxel - 0.5 px), ``ok``; None without a resolution
+        unless hard.
     """
 
+    path: str | None
     voxel_size_angstrom: list
     box: list
     volume_angstrom3: float
@@ -62,9 +78,19 @@ class MaskSpectrum:
     minimum_soft_edge_px: float | None
     border_max: float
     components: int
+    predicted_fsc: list | None = field(repr=False)
+    measured_fsc: dict | None = field(repr=False)
+    k_leak: float | None
+    mask_limited_resolution: float | None
+    leak_mean: float | None
+    cut_fraction: float | None
+    hard_cut_index: float | None
     verdict: str | None
     warnings: list
-    transforms: int
+
+    def to_dict(self):
+        """The object of ``gpumask spectrum --json``."""
+        return dict(vars(self))
 
 
 def half_sine_transform(kw):
@@ -116,8 +142,22 @@ def _integral(start, stop, p, phase):
     return antiderivative(stop) - antiderivative(start)
 
 
-def mask_spectrum(volume, resolution=None, *, voxel_size=None, asymmetric_units=1):
-    """Measure a mask in Fourier space.
+def mask_spectrum(
+    volume,
+    resolution=None,
+    half1=None,
+    half2=None,
+    onset=None,
+    *,
+    halves=None,
+    voxel_size=None,
+    asymmetric_units=1,
+    seeds=4,
+    assume_unmasked=False,
+    path=None,
+    progress=None,
+):
+    """Measure a mask in Fourier space, and with half maps the correlation that it would make by itself.
 
     Parameters
     ----------
@@ -125,10 +165,24 @@ def mask_spectrum(volume, resolution=None, *, voxel_size=None, asymmetric_units=
         The mask; numpy or CuPy data. An array needs `voxel_size`.
     resolution : float or str, optional
         The target, Å or ``"3.5A"``: gives the verdict, and where leakage and anisotropy are judged.
+    half1, half2 : Volume or array, shape (z, y, x), optional
+        Unmasked half maps on the grid of the mask.
+    onset : float or str, optional
+        Where phases are randomised from; see :func:`gpumask.correlation.onset_shell`.
+    halves : HalfMaps, optional
+        Half maps that :func:`gpumask.correlation.half_maps` has prepared, instead of the three above: for many masks.
     voxel_size : float or tuple of float, optional
         Å (z, y, x); only with a plain array.
     asymmetric_units : int
         Copies that a symmetry enforces: n_effective is divided by it.
+    seeds : int
+        Draws of random phases for `measured_fsc`; 0 for none.
+    assume_unmasked : bool
+        Take the half maps to be unmasked, whatever they look like.
+    path : str, optional
+        Name of the mask in what is returned.
+    progress : callable, optional
+        Called with the name of each step as it begins, and with its share done where that is known.
 
     Returns
     -------
@@ -137,10 +191,13 @@ def mask_spectrum(volume, resolution=None, *, voxel_size=None, asymmetric_units=
     Raises
     ------
     UsageError
-        Values outside [0, 1], an empty mask, a resolution beyond Nyquist.
+        Values outside [0, 1], an empty mask, a resolution beyond Nyquist, one half map without the other.
+    InputRefused
+        Half maps of another box or voxel size, with NaN, or twice the same.
     TypeError
         A plain array without `voxel_size`.
     """
+    progress = progress or (lambda name, share=None: None)
     if not isinstance(volume, Volume):
         if voxel_size is None:
             raise TypeError("mask_spectrum of a plain array needs voxel_size=, in Å")
@@ -151,11 +208,26 @@ def mask_spectrum(volume, resolution=None, *, voxel_size=None, asymmetric_units=
         raise UsageError(f"a mask has values from 0 to 1, and some above 0; got {low:g} to {high:g}")
     if not (isinstance(asymmetric_units, int) and asymmetric_units >= 1):
         raise UsageError(f"asymmetric units must be a whole number >= 1, got {asymmetric_units!r}")
+    if not (isinstance(seeds, int) and seeds >= 0):
+        raise UsageError(f"seeds must be a whole number >= 0, got {seeds!r}")
+    if (half1 is None) != (half2 is None) or (half1 is not None and halves is not None):
+        raise UsageError("give both half maps, or prepared ones, or none")
+    if half1 is None and halves is None and onset is not None:
+        raise UsageError("an onset needs half maps; give half1 and half2")
     target = None if resolution is None else units.angstrom(resolution)
     shells = fourier.shells(data.shape, size)
     if target is not None and 1 / target > shells.step * (shells.nyquist + 0.5):
         limit = 1 / (shells.step * shells.nyquist)
         raise UsageError(f"resolution {target:g} Å is beyond Nyquist, {limit:.4g} Å; give a lower one")
+    warnings = []
+    if half1 is not None:
+        progress("half maps")
+        pair = [half if isinstance(half, Volume) else Volume(half, size) for half in (half1, half2)]
+        warnings += _grid_notes(volume, *pair)
+        halves = correlation.half_maps(*(half.data for half in pair), size, onset, assume_unmasked=assume_unmasked)
+    elif halves is not None:
+        warnings += _grid_notes(volume, halves)
+    progress("spectrum")
     weight = float(data.sum(dtype="float64"))
     power = fourier.shell_power(data, size)
     hard = fourier.shell_power((data >= 0.5).astype("float32"), size)
@@ -166,14 +238,15 @@ def mask_spectrum(volume, resolution=None, *, voxel_size=None, asymmetric_units=
     frequency = shells.frequency * pixel  # cycles/px
     mean = power / shells.coefficients
     porod, excess = _porod(mean, frequency, meter.steepness, edge, shells)
-    effective, transforms = _effective(data, shells, size)
+    effective = _effective(data, shells, size)
     shell = shells.nyquist if target is None else round(1 / (target * shells.step))
-    warnings = []
     if mask.faces_touched(data):
         warnings.append(
             f"the mask meets the box faces {', '.join(mask.faces_touched(data))}: its spectrum has the face's"
         )
+    leak = {} if halves is None else _leak(data, halves, target, seeds, warnings, progress)
     return MaskSpectrum(
+        path=path,
         voxel_size_angstrom=units.xyz(size),
         box=units.xyz(data.shape),
         volume_angstrom3=units.volume_angstrom3(weight, size),
@@ -191,8 +264,73 @@ def mask_spectrum(volume, resolution=None, *, voxel_size=None, asymmetric_units=
         components=regions.component_count(data >= 0.5),
         verdict=mask.verdict(edge, minimum),
         warnings=warnings,
-        transforms=transforms + 3,
+        **{name: leak.get(name) for name in _LEAK},
     )
+
+
+_LEAK = (
+    "predicted_fsc",
+    "measured_fsc",
+    "k_leak",
+    "mask_limited_resolution",
+    "leak_mean",
+    "cut_fraction",
+    "hard_cut_index",
+)
+
+
+def _grid_notes(volume, *others):
+    """Refuse half maps of another box or voxel size; notes about small differences."""
+    for other in others:
+        if tuple(other.shape) != tuple(volume.shape):
+            raise InputRefused(
+                f"mask and half maps must have one box, got {units.by(volume.shape)} and {units.by(other.shape)} "
+                "voxels; make the mask on their grid (create --like)"
+            )
+    notes = [grids.check_same_voxel_size("the mask", volume, "a half map", other) for other in others]
+    return [note for note in notes if note]
+
+
+def _leak(data, halves, target, seeds, warnings, progress):
+    """What the half maps tell; where they tell nothing the reason goes to `warnings`."""
+    warnings += halves.notes
+    if halves.refusal:
+        warnings.append(f"no leak is told: {halves.refusal}")
+        return {}
+    shells = halves.shells
+    progress("predicted FSC")
+    predicted = halves.predicted(data)
+    over = numpy.flatnonzero(predicted > correlation.LEAK)
+    last = int(over[-1]) if len(over) else 0
+    found = {
+        "predicted_fsc": _listed(predicted),
+        "k_leak": last * shells.step if last else None,
+        "mask_limited_resolution": 1 / (last * shells.step) if last else None,
+    }
+    if target is not None:
+        shell = min(round(1 / (target * shells.step)), shells.nyquist)
+        judged = predicted[halves.onset + correlation.SKIPPED + 1 : shell + 1]
+        judged = judged[numpy.isfinite(judged)]
+        found["leak_mean"] = float(judged.mean()) if len(judged) else None
+        if predicted[shell] > correlation.LEAK:
+            warnings.append(
+                f"the mask makes an FSC of {predicted[shell]:.2f} by itself at {target:g} Å "
+                f"(want at most {correlation.LEAK}): soften the edge where it cuts density, or let it be wider"
+            )
+    found["cut_fraction"], found["hard_cut_index"] = halves.density(data)
+    draws = []
+    for seed in range(seeds):
+        progress("random phases", seed / seeds)
+        draws.append(halves.measured(data, seed))
+    if draws:
+        spread = numpy.std(draws, axis=0, ddof=1) if seeds > 1 else numpy.full(len(draws[0]), numpy.nan)
+        found["measured_fsc"] = {"mean": _listed(numpy.mean(draws, axis=0)), "sd": _listed(spread), "seeds": seeds}
+    return found
+
+
+def _listed(values):
+    """Numbers as JSON holds them: undefined is None."""
+    return [float(v) if math.isfinite(v) else None for v in values]
 
 
 def _table(shells, mean, hard, weight, effective, asymmetric_units, pixel):
@@ -269,9 +407,9 @@ def _leakage(power, shells, target):
 
 
 def _effective(data, shells, size):
-    """Independent coefficients of masked white noise in each shell, ``(n·E)² / Σ_x A(x)·v(x)²``, and the number of
-    transforms made: A is the circular autocorrelation of m², v the inverse transform of the shell, which is radial, so
-    that only the spherical mean of A enters."""
+    """Independent coefficients of masked white noise in each shell, ``(n·E)² / Σ_x A(x)·v(x)²``: A is the circular
+    autocorrelation of m², v the inverse transform of the shell, which is radial, so that only the spherical mean of A
+    enters."""
     xp = backend.xp(data)
     energy = _energy(data, 2)
     spectrum = fourier.rfftn(data.astype(xp.float64) ** 2)
@@ -288,7 +426,7 @@ def _effective(data, shells, size):
         v = (outer - inner) / (4 * math.pi / 3 * ((i + 0.5) ** 3 - (i - 0.5) ** 3))
         inner = outer
         effective[i] = energy**2 / (total * v * v).sum()
-    return numpy.minimum(effective, shells.coefficients[: len(effective)]), 2
+    return numpy.minimum(effective, shells.coefficients[: len(effective)])
 
 
 def _ball(radius, distance, extent):

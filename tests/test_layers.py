@@ -28,6 +28,7 @@ FLOORS = {
     "fourier": 4,
     "simulation": 4,
     "spectrum": 4,
+    "correlation": 4,
     "pipeline": 5,
     "slabs": 5,
     "report": 6,

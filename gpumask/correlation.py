@@ -1,0 +1,427 @@
+"""Fourier shell correlation of two half maps, and how much of it a mask makes by itself.
+
+F1 and F2 are the transforms of the half maps, m the mask and M its transform; sums run over a shell, both Hermitian
+mates counted. Curves are float64 arrays, one value a shell from 0 to Nyquist, NaN where a shell is undefined.
+"""
+
+import math
+from dataclasses import dataclass, field
+
+import numpy
+
+from gpumask import backend, fourier, units
+from gpumask.errors import InputRefused, UsageError
+
+ONSET = 0.8  # unmasked FSC below which phases are randomised, RELION's
+LEAK = 0.05  # of FSC that a mask may make by itself
+SKIPPED = 2  # shells after the onset that are never judged: randomised power spreads over the edge there
+CHUNK = 2**24  # coefficients whose phases exist at a time
+
+QUIET_BLOCK = 8  # voxels, edge of the cubes whose noise is compared
+QUIET = 0.01  # of the loud cubes' variance: noise that something has removed
+CONSTANT = 1e-6  # of the loud cubes' variance: no noise in a half map at all
+LOUD = 99  # percentile of the cubes
+QUIET_SHARE = 0.05  # of the inscribed sphere that may be quiet in unmasked half maps
+
+DENSITY_RESOLUTION = 20.0  # Å, low-pass of the mean map that tells the particle from the solvent
+DENSITY_LEVEL = 0.2  # of its maximum
+DENSE = 0.05  # of the mean signal power in the mask: where an edge cuts density
+
+_GAMMA, _MIX1, _MIX2 = 0x9E3779B97F4A7C15, 0xBF58476D1CE4E5B9, 0x94D049BB133111EB  # SplitMix64
+
+
+def curve(cross, first, second):
+    """``Σ Re(F1·F2*) / sqrt(Σ|F1|² · Σ|F2|²)`` of sums over shells; NaN where a map has no power."""
+    scale = numpy.sqrt(first) * numpy.sqrt(second)
+    return numpy.divide(cross, scale, out=numpy.full(len(cross), numpy.nan), where=scale > 0)
+
+
+def corrected(masked, randomized):
+    """``(t - n) / (1 - n)``: the FSC without what the mask makes of randomised phases (Chen et al. 2013); NaN where
+    n >= 1 - 1e-6."""
+    masked, randomized = numpy.asarray(masked, float), numpy.asarray(randomized, float)
+    defined = randomized < 1 - 1e-6
+    return numpy.where(defined, (masked - randomized) / numpy.where(defined, 1 - randomized, 1), numpy.nan)
+
+
+def of_the_part(fsc, fraction):
+    """``f·F / (1 + (f - 1)·F)``: the FSC of a particle that fills 1/f of the volume (Rosenthal & Henderson 2003)."""
+    fsc = numpy.asarray(fsc, float)
+    return fraction * fsc / (1 + (fraction - 1) * fsc)
+
+
+def figure_of_merit(fsc):
+    """``C_ref = sqrt(2F / (1 + F))``: correlation of the mean of two half maps with the noiseless map, 0 where F < 0
+    (Rosenthal & Henderson 2003)."""
+    fsc = numpy.clip(fsc, 0, None)
+    return numpy.sqrt(2 * fsc / (1 + fsc))
+
+
+def information(count, bits=0.5):
+    """The FSC at which a shell of `count` independent coefficients holds `bits` of information each in the mean map.
+
+    ``(s + (2√s + 1)/√n) / (1 + s + 2√s/√n)`` with s = (2^bits - 1)/2, the signal-to-noise of one half (van Heel &
+    Schatz 2005).
+    """
+    snr = (2**bits - 1) / 2
+    root = numpy.sqrt(numpy.asarray(count, float))
+    return (snr + (2 * math.sqrt(snr) + 1) / root) / (1 + snr + 2 * math.sqrt(snr) / root)
+
+
+def variance(fsc, count):
+    """``(1 - F)²·(1 + 2F - F²) / n``: of the FSC of one fixed signal in two independent noises, n independent
+    coefficients."""
+    fsc = numpy.asarray(fsc, float)
+    return (1 - fsc) ** 2 * (1 + 2 * fsc - fsc * fsc) / count
+
+
+def onset_shell(unmasked, shells, rule=None):
+    """The shell from which on phases are randomised.
+
+    Parameters
+    ----------
+    unmasked : array
+        FSC of the unmasked half maps.
+    shells : Shells
+    rule : float or str, optional
+        A number below 1 is an FSC: the first shell below it (default 0.8, RELION's rule; 0.143 is CryoSPARC's).
+        Else a resolution in Å, ``20`` or ``"20A"``: the first shell at or beyond it.
+
+    Returns
+    -------
+    int or None
+        None where the curve never drops below the level.
+
+    Raises
+    ------
+    UsageError
+        Neither an FSC from 0 to 1 nor a resolution within the shells.
+    """
+    level = _number(ONSET if rule is None else rule)
+    if level is not None and level < 1:
+        if not level > 0:
+            raise UsageError(f"onset must be an FSC above 0, or a resolution such as 20A, got {rule!r}")
+        below = numpy.flatnonzero(unmasked[1 : shells.nyquist + 1] < level)
+        return int(below[0]) + 1 if len(below) else None
+    shell = math.ceil(1 / (units.angstrom(rule, "onset") * shells.step) - 1e-6)
+    if not 1 <= shell <= shells.nyquist:
+        coarse, fine = 1 / shells.step, 1 / (shells.step * shells.nyquist)
+        raise UsageError(f"onset must lie from {coarse:.4g} to {fine:.4g} Å (first shell to Nyquist), got {rule!r}")
+    return shell
+
+
+def _number(text):
+    try:
+        return float(text)
+    except (TypeError, ValueError):
+        return None
+
+
+def randomize_phases(spectrum, shape, voxel_size, onset, seed, half):
+    """Replace the phases of a half transform by random ones from shell `onset` on; amplitudes stay.
+
+    Mates on the planes that hold both stay conjugates of each other, and coefficients that are their own mates stay
+    real (their sign is random), so that the inverse transform keeps all power.
+
+    Parameters
+    ----------
+    spectrum : array of complex
+        Half transform (see :func:`gpumask.fourier.rfftn`) of a box of `shape`.
+    shape : tuple of int
+        (z, y, x).
+    voxel_size : float or tuple of float
+        Å (z, y, x).
+    onset : int
+        The first shell to be changed.
+    seed, half : int
+        Choose the phases together with the wave vector, and nothing else does: SplitMix64 at the counter
+        (kz, ky, kx). Any device and any number of threads gives the same.
+
+    Returns
+    -------
+    array of complex
+        A new array.
+    """
+    xp = backend.xp(spectrum)
+    shells = fourier.shells(shape, voxel_size)
+    squares = [xp.asarray(s) for s in shells.squares]
+    nz, ny, nx = shape
+    z, y = xp.arange(nz), xp.arange(ny)
+    result = xp.empty_like(spectrum)
+    across = squares[1][:, None] + squares[2][None, :]
+    key = _mix(_mix(seed) ^ (half + 1))
+    inner = slice(1, (nx + 1) // 2)  # along x; the mates of these are not stored
+    planes = [0] if nx % 2 else [0, nx // 2]
+    step = max(1, CHUNK // across.size)
+    for first in range(0, nz, step):
+        here = slice(first, first + step)
+        phase = xp.empty((len(z[here]), *across.shape), xp.float64)
+        counter = _counter(z[here, None, None], y[None, :, None], xp.arange(nx // 2 + 1)[inner], shape)
+        phase[:, :, inner] = _turns(counter, key, xp)
+        for x in planes:
+            mate_z, mate_y = (nz - z[here, None]) % nz, (ny - y[None, :]) % ny
+            own, other = (_counter(a, b, x, shape) for a, b in ((z[here, None], y[None, :]), (mate_z, mate_y)))
+            turns = _turns(xp.minimum(own, other), key, xp)
+            turns = xp.where(own > other, -turns, turns)
+            phase[:, :, x] = xp.where(own == other, xp.where(turns < 0.5, 0.0, 0.5), turns)
+        values = spectrum[here]
+        turned = xp.abs(values) * xp.exp(2j * math.pi * phase)
+        for x in planes:  # exactly real where a coefficient is its own mate
+            mate_z, mate_y = (nz - z[here, None]) % nz, (ny - y[None, :]) % ny
+            real = (mate_z == z[here, None]) & (mate_y == y[None, :])
+            turned[:, :, x] = xp.where(real, turned[:, :, x].real, turned[:, :, x])
+        outer = xp.sqrt(across + squares[0][here, None, None]) + 0.5 >= onset
+        result[here] = xp.where(outer, turned, values)
+    return result
+
+
+def _counter(z, y, x, shape):
+    """One number for each wave vector, whatever the box: 21 bits an axis, negative ones wrapped."""
+    signed = [index - n * (2 * index >= n + 1) for index, n in zip((z, y), shape[:2], strict=True)]
+    return ((signed[0] % 2**21) << 42) | ((signed[1] % 2**21) << 21) | x
+
+
+def _mix(value):
+    """SplitMix64's output function of one Python integer."""
+    value = (value + 1) * _GAMMA % 2**64
+    value = (value ^ (value >> 30)) * _MIX1 % 2**64
+    value = (value ^ (value >> 27)) * _MIX2 % 2**64
+    return value ^ (value >> 31)
+
+
+def _turns(counter, key, xp):
+    """Uniform numbers in [0, 1): SplitMix64 of the stream `key` at `counter`."""
+    bits = counter.astype(xp.uint64)
+    bits *= xp.uint64(_GAMMA)
+    bits += xp.uint64(key)
+    bits ^= bits >> xp.uint64(30)
+    bits *= xp.uint64(_MIX1)
+    bits ^= bits >> xp.uint64(27)
+    bits *= xp.uint64(_MIX2)
+    bits ^= bits >> xp.uint64(31)
+    return (bits >> xp.uint64(11)) * 2.0**-53
+
+
+@dataclass(frozen=True, eq=False)
+class HalfMaps:
+    """Two unmasked half maps, prepared so that any number of masks can be judged with them; see :func:`half_maps`.
+
+    Attributes
+    ----------
+    shape, voxel_size : tuple
+        (z, y, x); Å.
+    shells : Shells
+    unmasked : array
+        FSC of the half maps as they are.
+    onset : int or None
+        The shell from which on nothing is taken to be shared.
+    refusal : str or None
+        Why no leak can be told: the half maps are masked already, or the curve never drops.
+    notes : list of str
+        What is worth a line but changes nothing.
+    """
+
+    shape: tuple
+    voxel_size: tuple
+    shells: fourier.Shells
+    unmasked: numpy.ndarray = field(repr=False)
+    onset: int | None
+    refusal: str | None
+    notes: list
+    _transforms: tuple = field(repr=False)
+    _low: tuple = field(repr=False)
+    _spread: tuple = field(repr=False)
+
+    def predicted(self, mask):
+        """The FSC that `mask` alone makes of the half maps with all phases from the onset on randomised, as expected
+        over all random phases: none are drawn.
+
+        ``FSC_n = X / sqrt((Y1 + R1)·(Y2 + R2))`` with L the transform of mask times the half map below the onset,
+        ``X = Σ Re(L1·L2*)``, ``Y = Σ|L|²`` and R the power that the mask spreads of the part from the onset on,
+        ``Σ (|H|² ⊛ |M|²)/N²``, a product of autocorrelations in real space. Four transforms a mask, and one of the
+        mask itself and back.
+
+        Returns
+        -------
+        numpy array
+            One value a shell, 0 to Nyquist.
+        """
+        low = [fourier.rfftn(mask * part) for part in self._low]
+        cross, first, second = self._sums(*low)
+        del low
+        correlation = _autocorrelation(fourier.rfftn(mask), self.shape)
+        spread = [self._shell_totals(fourier.rfftn(correlation * part)) / mask.size for part in self._spread]
+        return curve(cross, first + spread[0], second + spread[1])[: self.shells.nyquist + 1]
+
+    def measured(self, mask, seed):
+        """The same FSC for one draw of random phases: randomised, then masked (Chen et al. 2013).
+
+        Returns
+        -------
+        numpy array
+            One value a shell, 0 to Nyquist.
+        """
+        masked = []
+        for half, transform in enumerate(self._transforms):
+            turned = randomize_phases(transform, self.shape, self.voxel_size, self.onset, seed, half)
+            masked.append(fourier.rfftn(fourier.irfftn(turned, self.shape) * mask))
+        return curve(*self._sums(*masked))[: self.shells.nyquist + 1]
+
+    def density(self, mask):
+        """Where a mask cuts density.
+
+        The signal's power is ``p = h1·h2`` of the half maps below the onset: noise is independent in them and
+        averages out. The particle is where their mean, low-passed at 20 Å, is at least 0.2 of its maximum.
+
+        Returns
+        -------
+        cut_fraction : float or None
+            ``1 - Σ m·p / Σ p`` over the particle.
+        hard_cut_index : float or None
+            Share of ``Σ|∇m|`` at voxels where p is over 5 % of its mean in the mask.
+        """
+        xp = backend.xp(mask)
+        power = self._low[0] * self._low[1]
+        mean = (self._low[0] + self._low[1]) / 2
+        mean = fourier.apply_radial(mean, self.voxel_size, lambda f: f <= 1 / DENSITY_RESOLUTION)
+        inside = mean >= DENSITY_LEVEL * mean.max()
+        total = float((power * inside).sum(dtype=xp.float64))
+        cut = 1 - float((power * inside * mask).sum(dtype=xp.float64)) / total if total > 0 else None
+        weight = float(mask.sum(dtype=xp.float64))
+        dense = power > DENSE * float((power * mask).sum(dtype=xp.float64)) / weight
+        steepness = _steepness(mask)
+        whole = float(steepness.sum(dtype=xp.float64))
+        return cut, float((steepness * dense).sum(dtype=xp.float64)) / whole if whole > 0 else None
+
+    def _sums(self, a, b):
+        return tuple(fourier.shell_sums(x, y, self.shape, self.voxel_size) for x, y in ((a, b), (a, a), (b, b)))
+
+    def _shell_totals(self, transform):
+        """Sums over shells of the real part."""
+        return fourier.shell_sums(transform, backend.xp(transform).ones_like(transform), self.shape, self.voxel_size)
+
+
+def half_maps(half1, half2, voxel_size, onset=None, *, assume_unmasked=False):
+    """Prepare two half maps to judge masks with; six transforms.
+
+    Parameters
+    ----------
+    half1, half2 : array of float, shape (z, y, x)
+        Unmasked, unfiltered half maps; numpy or CuPy.
+    voxel_size : float or tuple of float
+        Å (z, y, x).
+    onset : float or str, optional
+        See :func:`onset_shell`.
+    assume_unmasked : bool
+        Do not look for signs of a mask.
+
+    Returns
+    -------
+    HalfMaps
+
+    Raises
+    ------
+    InputRefused
+        Different boxes, values that are not finite, or twice the same map.
+    """
+    xp = backend.xp(half1)
+    if half1.shape != half2.shape or half1.ndim != 3:
+        raise InputRefused(
+            f"half maps must have one box, got {units.by(half1.shape)} and {units.by(half2.shape)} voxels"
+        )
+    for name, half in (("first", half1), ("second", half2)):
+        if not bool(xp.isfinite(half).all()):
+            raise InputRefused(f"the {name} half map has NaN or Inf; mend it, or read it with nan_to=0")
+    if bool((half1 == half2).all()):
+        raise InputRefused("both half maps are the same map; give the two independent ones")
+    size, shape = units.voxel_edges(voxel_size), half1.shape
+    shells = fourier.shells(shape, size)
+    refusal, notes = (None, []) if assume_unmasked else signs_of_a_mask(half1, half2)
+    transforms = fourier.rfftn(half1), fourier.rfftn(half2)
+    sums = [fourier.shell_sums(*pair, shape, size) for pair in _pairs(*transforms)]
+    unmasked = curve(*sums)[: shells.nyquist + 1]
+    first = onset_shell(unmasked, shells, onset)
+    if first is None and refusal is None:
+        refusal = f"the unmasked FSC never drops below {onset or ONSET}, so that no onset can be told; give one in Å"
+    low, spread = (), ()
+    if refusal is None:
+        parts = [_split(transform, shells, first, shape) for transform in transforms]
+        low, spread = (tuple(part[i] for part in parts) for i in (0, 1))
+    return HalfMaps(shape, size, shells, unmasked, first, refusal, notes, transforms, low, spread)
+
+
+def _pairs(a, b):
+    return (a, b), (a, a), (b, b)
+
+
+def _split(transform, shells, onset, shape):
+    """The map below the onset, float32, and the autocorrelation of the rest."""
+    xp = backend.xp(transform)
+    across, z = (xp.asarray(s) for s in (shells.squares[1][:, None] + shells.squares[2][None, :], shells.squares[0]))
+    low = transform.copy()
+    high = transform.copy()
+    for plane in range(shape[0]):
+        beyond = xp.sqrt(across + z[plane]) + 0.5 >= onset
+        low[plane][beyond] = 0
+        high[plane][~beyond] = 0
+    return fourier.irfftn(low, shape).astype(xp.float32), _autocorrelation(high, shape)
+
+
+def _autocorrelation(transform, shape):
+    """``Σ_x a(x)·a(x + s)``, circular, of the array whose half transform is given and used up."""
+    transform *= transform.conj()
+    return fourier.irfftn(transform, shape)
+
+
+def _steepness(mask):
+    """``|∇m|`` from central differences, per voxel."""
+    xp = backend.xp(mask)
+    total = xp.zeros(mask.shape, xp.float32)
+    for axis, length in enumerate(mask.shape):
+        if length > 1:
+            total += xp.gradient(mask, axis=axis) ** 2
+    return xp.sqrt(total)
+
+
+def signs_of_a_mask(half1, half2):
+    """Tell whether half maps have been masked, or their solvent flattened.
+
+    The noise, the maps' difference, has much the same strength all over an unmasked reconstruction. Its variance, and
+    that of each half map, is taken in cubes of 8 voxels and compared with the loudest ones (99th percentile): cubes
+    with less than 1 % of the noise, or without any variation in a half map, are quiet.
+
+    Returns
+    -------
+    refusal : str or None
+        Set where more than 5 % of the inscribed sphere is quiet.
+    notes : list of str
+        Quiet corners outside the sphere: a window, harmless.
+    """
+    edge = min(QUIET_BLOCK, max(2, min(half1.shape) // 8))
+    difference = (half1 - half2) / 2
+    quiet = None
+    for array, level in ((difference, QUIET), (half1, CONSTANT), (half2, CONSTANT)):
+        spread = _block_variance(array, edge)
+        found = spread <= level * numpy.percentile(spread, LOUD)
+        quiet = found if quiet is None else quiet | found
+    centre = [(n // edge - 1) / 2 for n in half1.shape]
+    grid = numpy.indices(quiet.shape)
+    radius = min(half1.shape) / 2 / edge
+    inside = sum((g - c) ** 2 for g, c in zip(grid, centre, strict=True)) <= radius**2
+    share = float(quiet[inside].mean())
+    if share > QUIET_SHARE:
+        return (
+            f"the half maps seem to be masked: {share:.0%} of the inscribed sphere has no noise of its own; "
+            "give the unmasked ones, or say that they are (assume_unmasked)"
+        ), []
+    corners = float(quiet[~inside].mean()) if (~inside).any() else 0.0
+    return None, [f"{corners:.0%} of the half maps outside the inscribed sphere has no noise"] if corners > 0.5 else []
+
+
+def _block_variance(array, edge):
+    """Variance in cubes of `edge` voxels; what is left over at the far faces is not looked at."""
+    xp = backend.xp(array)
+    counts = [n // edge for n in array.shape]
+    cut = array[tuple(slice(c * edge) for c in counts)].astype(xp.float64)
+    blocks = cut.reshape(counts[0], edge, counts[1], edge, counts[2], edge)
+    return backend.to_numpy(blocks.var(axis=(1, 3, 5)))
