@@ -19,9 +19,10 @@ CHUNK = 2**24  # coefficients whose phases exist at a time
 
 QUIET_BLOCK = 8  # voxels, edge of the cubes whose noise is compared
 QUIET = 0.01  # of the loud cubes' variance: noise that something has removed
-CONSTANT = 1e-6  # of the loud cubes' variance: no noise in a half map at all
+CONSTANT = 1e-10  # of the loud cubes' variance: no noise in a half map at all
 LOUD = 99  # percentile of the cubes
 QUIET_SHARE = 0.05  # of the inscribed sphere that may be quiet in unmasked half maps
+QUIET_CORNERS = 0.25  # of what lies outside of it: worth a note
 
 DENSITY_RESOLUTION = 20.0  # Å, low-pass of the mean map that tells the particle from the solvent
 DENSITY_LEVEL = 0.2  # of its maximum
@@ -104,9 +105,8 @@ def onset_shell(unmasked, shells, rule=None):
         below = numpy.flatnonzero(unmasked[1 : shells.nyquist + 1] < level)
         return int(below[0]) + 1 if len(below) else None
     shell = math.ceil(1 / (units.angstrom(rule, "onset") * shells.step) - 1e-6)
-    if not 1 <= shell <= shells.nyquist:
-        coarse, fine = 1 / shells.step, 1 / (shells.step * shells.nyquist)
-        raise UsageError(f"onset must lie from {coarse:.4g} to {fine:.4g} Å (first shell to Nyquist), got {rule!r}")
+    if shell > shells.nyquist:
+        raise UsageError(f"onset must not lie beyond Nyquist, {1 / (shells.step * shells.nyquist):.4g} Å, got {rule!r}")
     return shell
 
 
@@ -415,7 +415,9 @@ def signs_of_a_mask(half1, half2):
             "give the unmasked ones, or say that they are (assume_unmasked)"
         ), []
     corners = float(quiet[~inside].mean()) if (~inside).any() else 0.0
-    return None, [f"{corners:.0%} of the half maps outside the inscribed sphere has no noise"] if corners > 0.5 else []
+    return None, [
+        f"{corners:.0%} of the half maps outside the inscribed sphere has no noise"
+    ] if corners > QUIET_CORNERS else []
 
 
 def _block_variance(array, edge):
