@@ -15,7 +15,7 @@ from gpumask.errors import InputRefused, UsageError
 ONSET = 0.8  # unmasked FSC below which phases are randomised, RELION's
 LEAK = 0.05  # of FSC that a mask may make by itself
 SKIPPED = 2  # shells after the onset that are never judged: randomised power spreads over the edge there
-CHUNK = 2**24  # coefficients whose phases exist at a time
+CHUNK = 2**19  # coefficients whose phases exist at a time
 
 QUIET_BLOCK = 8  # voxels, edge of the cubes whose noise is compared
 QUIET = 0.01  # of the loud cubes' variance: noise that something has removed
@@ -165,11 +165,14 @@ def randomize_phases(spectrum, shape, voxel_size, onset, seed, half):
             turns = xp.where(own > other, -turns, turns)
             phase[:, :, x] = xp.where(own == other, xp.where(turns < 0.5, 0.0, 0.5), turns)
         values = spectrum[here]
-        turned = xp.abs(values) * xp.exp(2j * math.pi * phase)
-        for x in planes:  # exactly real where a coefficient is its own mate
+        amplitude = xp.abs(values)
+        phase *= 2 * math.pi
+        turned = xp.empty_like(values)
+        turned.real = amplitude * xp.cos(phase)
+        turned.imag = amplitude * xp.sin(phase)
+        for x in planes:
             mate_z, mate_y = (nz - z[here, None]) % nz, (ny - y[None, :]) % ny
-            real = (mate_z == z[here, None]) & (mate_y == y[None, :])
-            turned[:, :, x] = xp.where(real, turned[:, :, x].real, turned[:, :, x])
+            turned.imag[:, :, x][(mate_z == z[here, None]) & (mate_y == y[None, :])] = 0  # not sin(π), 1e-16
         outer = xp.sqrt(across + squares[0][here, None, None]) + 0.5 >= onset
         result[here] = xp.where(outer, turned, values)
     return result
@@ -228,9 +231,8 @@ class HalfMaps:
     onset: int | None
     refusal: str | None
     notes: list
-    _transforms: tuple = field(repr=False)
-    _low: tuple = field(repr=False)
-    _spread: tuple = field(repr=False)
+    _halves: tuple = field(repr=False)
+    _kept: dict | None = field(repr=False)
 
     def predicted(self, mask):
         """The FSC that `mask` alone makes of the half maps with all phases from the onset on randomised, as expected
@@ -238,19 +240,24 @@ class HalfMaps:
 
         ``FSC_n = X / sqrt((Y1 + R1)·(Y2 + R2))`` with L the transform of mask times the half map below the onset,
         ``X = Σ Re(L1·L2*)``, ``Y = Σ|L|²`` and R the power that the mask spreads of the part from the onset on,
-        ``Σ (|H|² ⊛ |M|²)/N²``, a product of autocorrelations in real space. Four transforms a mask, and one of the
-        mask itself and back.
+        ``Σ (|H|² ⊛ |M|²)/N²``, a product of autocorrelations in real space. Twelve transforms; six where the parts of
+        the half maps are kept.
 
         Returns
         -------
         numpy array
             One value a shell, 0 to Nyquist.
         """
-        low = [fourier.rfftn(mask * part) for part in self._low]
-        cross, first, second = self._sums(*low)
-        del low
-        correlation = _autocorrelation(fourier.rfftn(mask), self.shape)
-        spread = [self._shell_totals(fourier.rfftn(correlation * part)) / mask.size for part in self._spread]
+        around = _autocorrelation(_transform(mask), self.shape)
+        leaked, spread = [], []
+        for half in (0, 1):
+            low, high = self._parts(half)
+            leaked.append(_transform(low * mask))
+            high = _transform(high * around)
+            ones = backend.xp(high).ones_like(high)
+            spread.append(fourier.shell_sums(high, ones, self.shape, self.voxel_size) / mask.size)
+            del low, high, ones
+        cross, first, second = shell_products(*leaked, self.shape, self.voxel_size)
         return curve(cross, first + spread[0], second + spread[1])[: self.shells.nyquist + 1]
 
     def measured(self, mask, seed):
@@ -262,10 +269,28 @@ class HalfMaps:
             One value a shell, 0 to Nyquist.
         """
         masked = []
-        for half, transform in enumerate(self._transforms):
-            turned = randomize_phases(transform, self.shape, self.voxel_size, self.onset, seed, half)
-            masked.append(fourier.rfftn(fourier.irfftn(turned, self.shape) * mask))
-        return curve(*self._sums(*masked))[: self.shells.nyquist + 1]
+        for half, array in enumerate(self._halves):
+            turned = randomize_phases(_transform(array), self.shape, self.voxel_size, self.onset, seed, half)
+            masked.append(_transform(fourier.irfftn(turned, self.shape) * mask))
+        return curve(*shell_products(*masked, self.shape, self.voxel_size))[: self.shells.nyquist + 1]
+
+    def _parts(self, half):
+        """The half map below the onset, and the autocorrelation of the rest."""
+        if self._kept is not None and half in self._kept:
+            return self._kept[half]
+        low = _transform(self._halves[half])
+        high = low.copy()
+        xp = backend.xp(low)
+        squares = [xp.asarray(s) for s in self.shells.squares]
+        across = squares[1][:, None] + squares[2][None, :]
+        for z in range(self.shape[0]):
+            beyond = xp.sqrt(across + squares[0][z]) + 0.5 >= self.onset
+            low[z][beyond] = 0
+            high[z][~beyond] = 0
+        parts = fourier.irfftn(low, self.shape), _autocorrelation(high, self.shape)
+        if self._kept is not None:
+            self._kept[half] = parts
+        return parts
 
     def density(self, mask):
         """Where a mask cuts density.
@@ -281,8 +306,8 @@ class HalfMaps:
             Share of ``Σ|∇m|`` at voxels where p is over 5 % of its mean in the mask.
         """
         xp = backend.xp(mask)
-        power = self._low[0] * self._low[1]
-        mean = (self._low[0] + self._low[1]) / 2
+        first, second = (self._parts(half)[0] for half in (0, 1))
+        power, mean = first * second, (first + second) / 2
         mean = fourier.apply_radial(mean, self.voxel_size, lambda f: f <= 1 / DENSITY_RESOLUTION)
         inside = mean >= DENSITY_LEVEL * mean.max()
         total = float((power * inside).sum(dtype=xp.float64))
@@ -293,16 +318,9 @@ class HalfMaps:
         whole = float(steepness.sum(dtype=xp.float64))
         return cut, float((steepness * dense).sum(dtype=xp.float64)) / whole if whole > 0 else None
 
-    def _sums(self, a, b):
-        return tuple(fourier.shell_sums(x, y, self.shape, self.voxel_size) for x, y in ((a, b), (a, a), (b, b)))
 
-    def _shell_totals(self, transform):
-        """Sums over shells of the real part."""
-        return fourier.shell_sums(transform, backend.xp(transform).ones_like(transform), self.shape, self.voxel_size)
-
-
-def half_maps(half1, half2, voxel_size, onset=None, *, assume_unmasked=False):
-    """Prepare two half maps to judge masks with; six transforms.
+def half_maps(half1, half2, voxel_size, onset=None, *, assume_unmasked=False, keep=True):
+    """Prepare two half maps to judge masks with.
 
     Parameters
     ----------
@@ -314,6 +332,8 @@ def half_maps(half1, half2, voxel_size, onset=None, *, assume_unmasked=False):
         See :func:`onset_shell`.
     assume_unmasked : bool
         Do not look for signs of a mask.
+    keep : bool
+        Keep what every further mask needs, 16 bytes a voxel.
 
     Returns
     -------
@@ -337,34 +357,21 @@ def half_maps(half1, half2, voxel_size, onset=None, *, assume_unmasked=False):
     size, shape = units.voxel_edges(voxel_size), half1.shape
     shells = fourier.shells(shape, size)
     refusal, notes = (None, []) if assume_unmasked else signs_of_a_mask(half1, half2)
-    transforms = fourier.rfftn(half1), fourier.rfftn(half2)
-    sums = [fourier.shell_sums(*pair, shape, size) for pair in _pairs(*transforms)]
+    sums = shell_products(_transform(half1), _transform(half2), shape, size)
     unmasked = curve(*sums)[: shells.nyquist + 1]
     first = onset_shell(unmasked, shells, onset)
     if first is None and refusal is None:
         refusal = f"the unmasked FSC never drops below {onset or ONSET}, so that no onset can be told; give one in Å"
-    low, spread = (), ()
-    if refusal is None:
-        parts = [_split(transform, shells, first, shape) for transform in transforms]
-        low, spread = (tuple(part[i] for part in parts) for i in (0, 1))
-    return HalfMaps(shape, size, shells, unmasked, first, refusal, notes, transforms, low, spread)
+    return HalfMaps(shape, size, shells, unmasked, first, refusal, notes, (half1, half2), {} if keep else None)
 
 
-def _pairs(a, b):
-    return (a, b), (a, a), (b, b)
+def shell_products(a, b, shape, voxel_size):
+    """Sums over shells of ``Re(a·b*)``, ``|a|²`` and ``|b|²`` of two half transforms of a box of `shape`."""
+    return tuple(fourier.shell_sums(x, y, shape, voxel_size) for x, y in ((a, b), (a, a), (b, b)))
 
 
-def _split(transform, shells, onset, shape):
-    """The map below the onset, float32, and the autocorrelation of the rest."""
-    xp = backend.xp(transform)
-    across, z = (xp.asarray(s) for s in (shells.squares[1][:, None] + shells.squares[2][None, :], shells.squares[0]))
-    low = transform.copy()
-    high = transform.copy()
-    for plane in range(shape[0]):
-        beyond = xp.sqrt(across + z[plane]) + 0.5 >= onset
-        low[plane][beyond] = 0
-        high[plane][~beyond] = 0
-    return fourier.irfftn(low, shape).astype(xp.float32), _autocorrelation(high, shape)
+def _transform(array):
+    return fourier.rfftn(array, "float32")
 
 
 def _autocorrelation(transform, shape):

@@ -9,14 +9,14 @@ from gpumask import backend
 from gpumask.units import shell_frequency_step, voxel_edges
 
 
-def rfftn(array):
-    """Transform of a real array over all axes, in float64 (complex128); half of it along the last axis."""
-    xp = backend.xp(array)
-    return _fft(array).rfftn(array.astype(xp.float64), **_workers(array))
+def rfftn(array, dtype="float64"):
+    """Transform of a real array over all axes, in float64 (complex128) or in float32 (complex64); half of it along the
+    last axis."""
+    return _fft(array).rfftn(array.astype(dtype, copy=False), **_workers(array))
 
 
 def irfftn(spectrum, shape):
-    """The real float64 array of `shape` that :func:`rfftn` gave `spectrum` for; `spectrum` is used up."""
+    """The real array of `shape` that :func:`rfftn` gave `spectrum` for, in its precision; `spectrum` is used up."""
     return _fft(spectrum).irfftn(spectrum, shape, **_workers(spectrum, overwrite_x=True))
 
 
@@ -212,3 +212,28 @@ def on_shell(array, voxel_size, shells, shell):
         power.append(found.real.astype(float) ** 2 + found.imag.astype(float) ** 2)
         weights.append(shells.weights[x])
     return numpy.concatenate(directions), numpy.concatenate(power), numpy.concatenate(weights)
+
+
+def central_planes(array):
+    """Amplitudes in the three planes through the origin of the transform of a real array.
+
+    By the projection-slice theorem the plane perpendicular to an axis is the 2-D transform of the array summed along
+    that axis: ``F(0, ky, kx) = Σ_yx (Σ_z a)·exp(-2πi(ky·y/ny + kx·x/nx))``, so that the 3-D transform is never made.
+
+    Parameters
+    ----------
+    array : array, shape (z, y, x)
+        numpy or CuPy; summed and transformed in float64.
+
+    Returns
+    -------
+    list of three arrays of float64
+        ``|F|`` in the planes perpendicular to z, y and x, of shape (y, x), (z, x) and (z, y); the zero frequency is at
+        ``n // 2``.
+    """
+    xp, transforms = backend.xp(array), _fft(array)
+    planes = []
+    for axis in range(3):
+        plane = transforms.fft2(array.sum(axis=axis, dtype=xp.float64), **_workers(array))
+        planes.append(xp.fft.fftshift(xp.abs(plane)))
+    return planes
