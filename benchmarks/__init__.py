@@ -9,14 +9,18 @@ import json
 import platform
 import statistics
 import subprocess
+import sys
+import tempfile
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
 from shutil import which
 
+import numpy as np
+
 from gpumask.errors import UsageError
 
-WORDS = ("create", "start", "gpu")
+WORDS = ("create", "spectrum", "start", "gpu")
 
 
 @dataclass
@@ -110,6 +114,29 @@ def show(table):
         share = f"{row['percent_of_copy']:>9.1f}  " if percent else ""
         print(f"{row['name']:<{width}}  {row['seconds_median']:>10.5f}  {row['times_base']:>8.2f}  {share}{error:>8}")
     print(f"base: {table['base']}. {table['note']}".rstrip(), flush=True)
+
+
+def peak_memory(begin, call, array):
+    """Peak resident memory that the code `call` adds in a process of its own, the `array` it is given included, in
+    multiples of it. The code `begin` comes before: imports and what is made once."""
+    code = (
+        "import sys, numpy as np\n"
+        "from pathlib import Path\n"
+        f"{begin}\n"
+        "status = lambda key: next(int(line.split()[1]) * 1024 for line in\n"
+        "                          Path('/proc/self/status').read_text().splitlines() if line.startswith(key))\n"
+        "before = status('VmRSS')\n"
+        "Path('/proc/self/clear_refs').write_text('5')\n"  # forget the peak so far
+        "array = np.load(sys.argv[1])\n"
+        f"{call}\n"
+        "print((status('VmHWM') - before) / array.nbytes)\n"
+    )
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "array.npy"
+        np.save(path, array)
+        command = [sys.executable, "-c", code, str(path)]
+        done = subprocess.run(command, check=True, capture_output=True, text=True, cwd=Path(__file__).parents[1])
+    return float(done.stdout)
 
 
 def machine():

@@ -15,7 +15,7 @@ from scipy import ndimage
 import gpumask
 from gpumask import io
 
-from . import Case, Table
+from . import Case, Table, peak_memory
 
 DILATION, SOFT_EDGE, LEVEL = 5, 17, 0.5
 RELION_BOX = 128  # relion_mask_create tries every neighbour of every voxel: minutes at 256
@@ -170,24 +170,11 @@ def processes(box, relion):
 
 def memory(box):
     """Peak resident memory of one call above what the process held before it, in multiples of the map."""
-    code = (
-        "import sys, numpy as np\n"
-        "from pathlib import Path\n"
-        "from gpumask import mask\n"
-        "mask.soft_mask(np.ones((4, 4, 4), bool), 1, 1)\n"
-        "status = lambda key: next(int(line.split()[1]) * 1024 for line in\n"
-        "                          Path('/proc/self/status').read_text().splitlines() if line.startswith(key))\n"
-        "before = status('VmRSS')\n"
-        "Path('/proc/self/clear_refs').write_text('5')\n"  # forget the peak so far
-        "volume = np.load(sys.argv[1])\n"
-        f"made = mask.soft_mask(mask.threshold(volume, {LEVEL}), {DILATION}, {SOFT_EDGE})\n"
-        "print((status('VmHWM') - before) / volume.nbytes)\n"
+    peak = peak_memory(
+        "from gpumask import mask; mask.soft_mask(np.ones((4, 4, 4), bool), 1, 1)",
+        f"made = mask.soft_mask(mask.threshold(array, {LEVEL}), {DILATION}, {SOFT_EDGE})",
+        particle(box),
     )
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "map.npy"
-        np.save(path, particle(box))
-        done = subprocess.run([sys.executable, "-c", code, str(path)], check=True, capture_output=True, text=True)
-    peak = float(done.stdout)
     case = Case("gpumask, map and mask included", lambda: None, None, 1)
     return Table(f"Peak memory at {box}³: {peak:.2f} maps above the bare imports", [case], case.name)
 

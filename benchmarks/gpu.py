@@ -8,7 +8,7 @@ import gpumask
 from gpumask import backend, cuda
 from gpumask.errors import DeviceNotFound
 
-from . import Case, Table
+from . import Case, Table, spectrum
 from .create import DILATION, LEVEL, SOFT_EDGE, _has, particle
 
 BOXES = (128, 256, 512, 1024)
@@ -17,6 +17,7 @@ FILLS = (0.05, 0.25, 1.0)  # shares of active tiles
 COPY_BYTES = 2 << 30
 CPU_BOX = 1024  # the CPU's result is waited for and compared up to this box
 EDT_BOX = 512  # ~90 bytes a voxel
+CHAIN_BOX = 512  # and more: a mask and its shell power, one after the other
 PARTICLE_BOX = 256  # larger ones repeat its voxels: to smooth noise takes 36 s at 512³ and minutes at 1024³
 CALLS = 10  # launched together, so that the host's part of a call hides behind the device's
 
@@ -33,6 +34,10 @@ def tables(box):
         for reach in REACHES:
             for fill in FILLS:
                 yield kernels(edge, reach, fill, bandwidth)
+        for support in spectrum.SUPPORTS:
+            yield shell_power(edge, support, bandwidth)
+        if edge >= CHAIN_BOX:
+            yield chain(edge, bandwidth)
 
 
 def timed(function, calls=1):
@@ -130,6 +135,64 @@ def kernels(box, reach, fill, bandwidth):
     for case in cases:
         case.run()
     title = f"Kernels: {box}³, reach {reach}, {100 * fill:.0f} % of the tiles active"
+    return Table(title, cases, cases[0].name, box**3, bandwidth)
+
+
+def shell_power(box, support, bandwidth):
+    """Shell sums of a resident mask, against a whole transform and a bincount; bytes are those of _gpu/shell_sums."""
+    cupy = cuda.cupy()
+    mask = spectrum.soft_mask(box, support)
+    device = cupy.asarray(mask)
+
+    def bincount(index=None):
+        power = cupy.abs(cupy.fft.rfftn(device)) ** 2
+        power[:, :, 1 : (box + 1) // 2] *= 2
+        index = shell_index(box) if index is None else index
+        return cupy.bincount(index.reshape(-1), power.reshape(-1)).get()
+
+    def ours():
+        return gpumask.fourier.shell_power(device, 1.0)
+
+    least = 20 + 16 * support + 16 * support**2 + 8 * support**3
+    wanted = gpumask.fourier.shell_power(mask, 1.0) if box <= CPU_BOX else ours()
+    runs = [
+        ("gpumask, GPU", ours, 5, least),
+        ("cupy.fft.rfftn alone", lambda: cupy.fft.rfftn(device), 5, 24),
+        ("rfftn + bincount, GPU", bincount, 3, 44),
+    ]
+    if box <= EDT_BOX:
+        index = shell_index(box)
+        runs.append(("rfftn + bincount, indices kept, GPU", lambda: bincount(index), 3, 36))
+    if box <= CPU_BOX:
+        runs.append(("gpumask, CPU", lambda: gpumask.fourier.shell_power(mask, 1.0), 3, least))
+    cases = []
+    for name, function, rounds, counted in runs:
+        found = function()  # also the warm-up
+        error = float(np.abs(found - wanted).max() / wanted.max()) if found.ndim == 1 else None
+        cases.append(Case(name, timed(function), error, rounds, bytes=counted))
+    title = f"Shell power of a mask: {box}³, {spectrum.said(mask, support)}, resident"
+    return Table(title, cases, "gpumask, GPU", box**3, bandwidth, "max |Δ| is of the greatest sum.")
+
+
+def shell_index(box):
+    """The shell of each coefficient of a half transform, on the device."""
+    cupy = cuda.cupy()
+    z, x = cupy.fft.fftfreq(box, 1 / box), cupy.fft.rfftfreq(box, 1 / box)
+    squares = z[:, None, None] ** 2 + z[:, None] ** 2 + x**2
+    return cupy.rint(cupy.sqrt(squares, out=squares), out=squares).astype(cupy.int32)
+
+
+def chain(box, bandwidth):
+    """A mask and the sums over shells of its power, both resident."""
+    device = cuda.cupy().asarray(spectrum.soft_mask(box, 0.5))
+
+    def both():
+        made = gpumask.mask.soft_mask(gpumask.mask.threshold(device, LEVEL), DILATION, SOFT_EDGE)
+        return gpumask.fourier.shell_power(made, 1.0)
+
+    both()
+    cases = [Case("mask and shell power", timed(both), None, 5, bytes=9.25 + 33)]
+    title = f"A mask and its shell power: {box}³, dilation {DILATION} px, edge {SOFT_EDGE} px, resident"
     return Table(title, cases, cases[0].name, box**3, bandwidth)
 
 

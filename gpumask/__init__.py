@@ -13,20 +13,28 @@ _HOME = {
     "create_mask": "pipeline",
     "mask_spectrum": "spectrum",
     "MaskSpectrum": "spectrum",
+    "fsc": "resolution",
+    "FSC": "resolution",
+    "sharpen": "sharpening",
     "GpumaskError": "errors",
     "GpumaskWarning": "errors",
 }
 _MODULES = (
     "correlation",
+    "directional",
+    "emdb",
     "errors",
     "filters",
     "fourier",
     "grids",
     "io",
+    "local_resolution",
     "mask",
     "recipe",
     "regions",
+    "sharpening",
     "simulation",
+    "star",
     "units",
 )
 

@@ -5,7 +5,7 @@ mates counted. Curves are float64 arrays, one value a shell from 0 to Nyquist, N
 """
 
 import math
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy
 
@@ -13,6 +13,7 @@ from gpumask import backend, fourier, units
 from gpumask.errors import InputRefused, UsageError
 
 ONSET = 0.8  # unmasked FSC below which phases are randomised, RELION's
+NORMAL_95 = 1.959964  # standard deviations of a normal distribution that hold 95 %
 LEAK = 0.05  # of FSC that a mask may make by itself
 SKIPPED = 2  # shells after the onset that are never judged: randomised power spreads over the edge there
 CHUNK = 2**19  # coefficients whose phases exist at a time
@@ -74,6 +75,23 @@ def variance(fsc, count):
     coefficients."""
     fsc = numpy.asarray(fsc, float)
     return (1 - fsc) ** 2 * (1 + 2 * fsc - fsc * fsc) / count
+
+
+def band(fsc, count):
+    """95 % band of the FSC of one fixed signal from `count` independent coefficients, NaN where there are too few.
+
+    Fisher's z with ``se = sqrt((1 + 2F - F²) / (1 + F)²) / sqrt(n - 3)``; negative values count as 0 in the factor.
+
+    Returns
+    -------
+    low, high : array
+    """
+    fsc, count = numpy.asarray(fsc, float), numpy.asarray(count, float)
+    signal = numpy.clip(fsc, 0, None)
+    enough = (count > 3) & (numpy.abs(fsc) < 1)
+    error = numpy.sqrt((1 + 2 * signal - signal**2) / (1 + signal) ** 2 / numpy.where(enough, count - 3, 1))
+    z = numpy.arctanh(numpy.where(enough, fsc, 0))
+    return tuple(numpy.where(enough, numpy.tanh(z + side * NORMAL_95 * error), numpy.nan) for side in (-1, 1))
 
 
 def onset_shell(unmasked, shells, rule=None):
@@ -222,6 +240,10 @@ class HalfMaps:
         Why no leak can be told: the half maps are masked already, or the curve never drops.
     notes : list of str
         What is worth a line but changes nothing.
+    quiet_share : float or None
+        Of the inscribed sphere; see :func:`signs_of_a_mask`. None where it was not looked at.
+    convention : str
+        See :func:`gpumask.fourier.shell_sums`.
     """
 
     shape: tuple
@@ -231,8 +253,14 @@ class HalfMaps:
     onset: int | None
     refusal: str | None
     notes: list
+    quiet_share: float | None
+    convention: str
     _halves: tuple = field(repr=False)
     _kept: dict | None = field(repr=False)
+
+    def with_onset(self, shell):
+        """The same half maps with another onset."""
+        return replace(self, onset=shell, _kept=None if self._kept is None else {})
 
     def predicted(self, mask):
         """The FSC that `mask` alone makes of the half maps with all phases from the onset on randomised, as expected
@@ -255,9 +283,9 @@ class HalfMaps:
             leaked.append(_transform(low * mask))
             high = _transform(high * around)
             ones = backend.xp(high).ones_like(high)
-            spread.append(fourier.shell_sums(high, ones, self.shape, self.voxel_size) / mask.size)
+            spread.append(fourier.shell_sums(high, ones, self.shape, self.voxel_size, self.convention) / mask.size)
             del low, high, ones
-        cross, first, second = shell_products(*leaked, self.shape, self.voxel_size)
+        cross, first, second = shell_products(*leaked, self.shape, self.voxel_size, self.convention)
         return curve(cross, first + spread[0], second + spread[1])[: self.shells.nyquist + 1]
 
     def measured(self, mask, seed):
@@ -272,7 +300,7 @@ class HalfMaps:
         for half, array in enumerate(self._halves):
             turned = randomize_phases(_transform(array), self.shape, self.voxel_size, self.onset, seed, half)
             masked.append(_transform(fourier.irfftn(turned, self.shape) * mask))
-        return curve(*shell_products(*masked, self.shape, self.voxel_size))[: self.shells.nyquist + 1]
+        return curve(*shell_products(*masked, self.shape, self.voxel_size, self.convention))[: self.shells.nyquist + 1]
 
     def _parts(self, half):
         """The half map below the onset, and the autocorrelation of the rest."""
@@ -319,7 +347,7 @@ class HalfMaps:
         return cut, float((steepness * dense).sum(dtype=xp.float64)) / whole if whole > 0 else None
 
 
-def half_maps(half1, half2, voxel_size, onset=None, *, assume_unmasked=False, keep=True):
+def half_maps(half1, half2, voxel_size, onset=None, *, assume_unmasked=False, keep=True, convention="hermitian"):
     """Prepare two half maps to judge masks with.
 
     Parameters
@@ -334,6 +362,8 @@ def half_maps(half1, half2, voxel_size, onset=None, *, assume_unmasked=False, ke
         Do not look for signs of a mask.
     keep : bool
         Keep what every further mask needs, 16 bytes a voxel.
+    convention : str
+        See :func:`gpumask.fourier.shell_sums`.
 
     Returns
     -------
@@ -344,6 +374,24 @@ def half_maps(half1, half2, voxel_size, onset=None, *, assume_unmasked=False, ke
     InputRefused
         Different boxes, values that are not finite, or twice the same map.
     """
+    check_half_maps(half1, half2)
+    size, shape = units.voxel_edges(voxel_size), half1.shape
+    shells = fourier.shells(shape, size)
+    share, notes = (None, []) if assume_unmasked else signs_of_a_mask(half1, half2)
+    refusal = _refusal(share)
+    if refusal:
+        notes = []
+    sums = shell_products(_transform(half1), _transform(half2), shape, size, convention)
+    unmasked = curve(*sums)[: shells.nyquist + 1]
+    first = onset_shell(unmasked, shells, onset)
+    if first is None and refusal is None:
+        refusal = f"the unmasked FSC never drops below {onset or ONSET}, so that no onset can be told; give one in Å"
+    kept = {} if keep else None
+    return HalfMaps(shape, size, shells, unmasked, first, refusal, notes, share, convention, (half1, half2), kept)
+
+
+def check_half_maps(half1, half2):
+    """Refuse half maps of different boxes, with NaN or Inf, or twice the same map (:class:`InputRefused`)."""
     xp = backend.xp(half1)
     if half1.shape != half2.shape or half1.ndim != 3:
         raise InputRefused(
@@ -354,20 +402,20 @@ def half_maps(half1, half2, voxel_size, onset=None, *, assume_unmasked=False, ke
             raise InputRefused(f"the {name} half map has NaN or Inf; mend it, or read it with nan_to=0")
     if bool((half1 == half2).all()):
         raise InputRefused("both half maps are the same map; give the two independent ones")
-    size, shape = units.voxel_edges(voxel_size), half1.shape
-    shells = fourier.shells(shape, size)
-    refusal, notes = (None, []) if assume_unmasked else signs_of_a_mask(half1, half2)
-    sums = shell_products(_transform(half1), _transform(half2), shape, size)
-    unmasked = curve(*sums)[: shells.nyquist + 1]
-    first = onset_shell(unmasked, shells, onset)
-    if first is None and refusal is None:
-        refusal = f"the unmasked FSC never drops below {onset or ONSET}, so that no onset can be told; give one in Å"
-    return HalfMaps(shape, size, shells, unmasked, first, refusal, notes, (half1, half2), {} if keep else None)
 
 
-def shell_products(a, b, shape, voxel_size):
+def _refusal(share):
+    if share is None or share <= QUIET_SHARE:
+        return None
+    return (
+        f"the half maps seem to be masked: {share:.0%} of the inscribed sphere has no noise of its own; "
+        "give the unmasked ones, or say that they are (assume_unmasked)"
+    )
+
+
+def shell_products(a, b, shape, voxel_size, convention="hermitian"):
     """Sums over shells of ``Re(a·b*)``, ``|a|²`` and ``|b|²`` of two half transforms of a box of `shape`."""
-    return tuple(fourier.shell_sums(x, y, shape, voxel_size) for x, y in ((a, b), (a, a), (b, b)))
+    return tuple(fourier.shell_sums(x, y, shape, voxel_size, convention) for x, y in ((a, b), (a, a), (b, b)))
 
 
 def _transform(array):
@@ -399,8 +447,8 @@ def signs_of_a_mask(half1, half2):
 
     Returns
     -------
-    refusal : str or None
-        Set where more than 5 % of the inscribed sphere is quiet.
+    share : float
+        Of the inscribed sphere that is quiet; more than 0.05 is taken for a mask.
     notes : list of str
         Quiet corners outside the sphere: a window, harmless.
     """
@@ -415,16 +463,9 @@ def signs_of_a_mask(half1, half2):
     grid = numpy.indices(quiet.shape)
     radius = min(half1.shape) / 2 / edge
     inside = sum((g - c) ** 2 for g, c in zip(grid, centre, strict=True)) <= radius**2
-    share = float(quiet[inside].mean())
-    if share > QUIET_SHARE:
-        return (
-            f"the half maps seem to be masked: {share:.0%} of the inscribed sphere has no noise of its own; "
-            "give the unmasked ones, or say that they are (assume_unmasked)"
-        ), []
     corners = float(quiet[~inside].mean()) if (~inside).any() else 0.0
-    return None, [
-        f"{corners:.0%} of the half maps outside the inscribed sphere has no noise"
-    ] if corners > QUIET_CORNERS else []
+    note = f"{corners:.0%} of the half maps outside the inscribed sphere has no noise: a window, taken to be harmless"
+    return float(quiet[inside].mean()), [note] if corners > QUIET_CORNERS else []
 
 
 def _block_variance(array, edge):

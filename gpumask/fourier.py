@@ -6,7 +6,10 @@ from functools import lru_cache
 import numpy
 
 from gpumask import backend
+from gpumask.errors import UsageError
 from gpumask.units import shell_frequency_step, voxel_edges
+
+CONVENTIONS = ("hermitian", "relion")
 
 
 def rfftn(array, dtype="float64"):
@@ -76,6 +79,9 @@ def _workers(array, **options):
     from gpumask._cpu import threads
 
     return {"workers": threads.count(), **options}
+
+
+_ROUNDING = 1e-9  # of a squared frequency, generously
 
 
 @dataclass(frozen=True, eq=False)
@@ -148,70 +154,127 @@ def _shells(shape, edges):
     return Shells(step, squares, weights, nyquist, coefficients)
 
 
-def shell_power(array, voxel_size):
+def shell_power(array, voxel_size, shape=None, bins=1):
     """Sum of ``|F|²`` over each shell.
 
     Parameters
     ----------
-    array : array of float, shape (z, y, x)
+    array : array of float or bool, shape (z, y, x)
         A real map or mask; numpy or CuPy. Only the box of its non-zero voxels is transformed in full: rows and columns
-        outside it are skipped, and the last axis is transformed a few planes at a time and added up, so that the whole
+        outside it are skipped, and one axis is transformed a little at a time and added up, so that the whole
         transform never exists. Transforms are in float32, sums in float64.
     voxel_size : float or tuple of float
         Å (z, y, x).
+    shape : tuple of int, optional
+        The box, where `array` is the part of it that is not 0. Where that part is makes no difference to power.
+    bins : int
+        Parts of a shell that are told apart: sum i is over the frequencies that round to i / bins shells.
 
     Returns
     -------
-    numpy array of float64, one a shell
-        Both halves of the transform counted: by Parseval the sum over shells is ``Σ array² · array.size``.
+    numpy array of float64, one a shell (or a bin)
+        Both halves of the transform counted: by Parseval the sum over shells is ``Σ array²`` times the voxels of the
+        box.
     """
-    found = shells(array.shape, voxel_size)
-    return backend.of(array).shell_power(array, found.squares, found.weights, found.count)
+    found = shells(shape or array.shape, voxel_size)
+    squares = tuple(along * bins**2 for along in found.squares)
+    return _shell_power(array, shape, squares, found.weights, bins * found.count)
 
 
-def shell_sums(a, b, shape, voxel_size):
+def _shell_power(array, shape, squares, weights, count, each=None):
+    if shape is None:
+        shape, box = array.shape, backend.of(array).bounding_box(array != 0)
+        array = array[box or (slice(1),) * 3]
+    return backend.of(array).shell_power(array, shape, squares, weights, count, each)
+
+
+def shell_sums(a, b, shape, voxel_size, convention="hermitian"):
     """Sum of ``Re(a·conj(b))`` over each shell for two half transforms (see :func:`rfftn`) of a box of `shape`.
 
+    Parameters
+    ----------
+    a, b : array of complex
+        numpy or CuPy.
+    shape : tuple of int
+        (z, y, x).
+    voxel_size : float or tuple of float
+        Å (z, y, x).
+    convention : str
+        ``hermitian``: the whole transform is counted, mates included. ``relion``: the stored half as it is.
+
     Returns
     -------
     numpy array of float64, one a shell
-        Deterministic on any number of threads; Hermitian mates are counted.
+        Deterministic on any number of threads.
     """
+    if convention not in CONVENTIONS:
+        raise UsageError(f"shells are counted by convention {' or '.join(CONVENTIONS)}, got {convention!r}")
     found = shells(shape, voxel_size)
-    return backend.of(a).shell_sums(a, b, found.squares, found.weights, found.count)
+    weights = found.weights if convention == "hermitian" else numpy.ones_like(found.weights)
+    return backend.of(a).shell_sums(a, b, found.squares, weights, found.count)
 
 
-def on_shell(array, voxel_size, shells, shell):
-    """The coefficients of a real array whose frequencies round to one shell.
+def scale_shells(spectrum, factors, shape, voxel_size):
+    """Multiply each shell of a half transform by a factor, in place; returns it."""
+    xp = backend.xp(spectrum)
+    squares = [xp.asarray(s) for s in shells(shape, voxel_size).squares]
+    factors = xp.asarray(factors, spectrum.real.dtype)
+    across = squares[1][:, None] + squares[2][None, :]
+    for z in range(shape[0]):
+        spectrum[z] *= factors[(xp.sqrt(across + squares[0][z]) + 0.5).astype(xp.int32)]
+    return spectrum
+
+
+def on_shell(array, voxel_size, shell, shape=None):
+    """:func:`shell_power`, and the coefficients whose frequencies round to one shell.
 
     Returns
     -------
+    sums : numpy array of float64, one a shell
+        What :func:`shell_power` returns.
     directions : numpy array, shape (n, 3)
         Unit vectors (z, y, x) of one of each pair of Hermitian mates.
     power, weights : numpy arrays, shape (n,)
         ``|F|²`` and the multiplicity, 1 or 2.
     """
-    spectrum = _fft(array).rfftn(array, **_workers(array))
+    found = shells(shape or array.shape, voxel_size)
+    low, high = max(shell - 0.5, 0.0) ** 2, (shell + 0.5) ** 2
+    parts = []
+
+    def collect(planes, rows, block):
+        """Of each row of the half transform the few columns whose frequencies may do, then those that do."""
+        planes, rows = numpy.asarray(planes), numpy.asarray(rows)
+        z, y, x = found.squares[0][planes], found.squares[1][rows], found.squares[2]
+        rest = (z[:, None] + y).reshape(-1)
+        near = numpy.flatnonzero(rest < high * (1 + _ROUNDING))
+        first = numpy.searchsorted(x, low - rest[near] - _ROUNDING * high)
+        counts = numpy.searchsorted(x, high - rest[near] + _ROUNDING * high) - first
+        column = numpy.arange(counts.sum()) - numpy.repeat(numpy.cumsum(counts) - counts - first, counts)
+        plane, row = numpy.divmod(numpy.repeat(near, counts), len(y))
+        kept = (numpy.sqrt((y[row] + x[column]) + z[plane]) + 0.5).astype(int) == shell
+        plane, row, column = plane[kept], row[kept], column[kept]
+        xp = backend.xp(block)
+        values = backend.to_numpy(block[xp.asarray(plane), xp.asarray(row), xp.asarray(column)])
+        parts.append((planes[plane], rows[row], column, values))
+
+    sums = _shell_power(array, shape, found.squares, found.weights, found.count, collect)
+    plane, row, column, values = (numpy.concatenate(values) for values in zip(*parts, strict=True))
+    order = numpy.lexsort((column, row, plane))  # threads come as they like
+    plane, row, column, values = (values[order] for values in (plane, row, column, values))
     edges = voxel_edges(voxel_size)
-    fz, fy, fx = (
-        f / shells.step
-        for f in (
-            numpy.fft.fftfreq(array.shape[0], edges[0]),
-            numpy.fft.fftfreq(array.shape[1], edges[1]),
-            numpy.fft.rfftfreq(array.shape[2], edges[2]),
-        )
+    nz, ny, nx = shape or array.shape
+    vectors = numpy.stack(
+        [
+            numpy.fft.fftfreq(nz, edges[0])[plane],
+            numpy.fft.fftfreq(ny, edges[1])[row],
+            numpy.fft.rfftfreq(nx, edges[2])[column],
+        ],
+        axis=1,
     )
-    directions, power, weights = [], [], []
-    across = fy[:, None] ** 2 + fx[None, :] ** 2
-    for z in numpy.flatnonzero(numpy.abs(fz) <= shell + 0.5):
-        y, x = numpy.nonzero((numpy.sqrt(across + fz[z] ** 2) + 0.5).astype(int) == shell)
-        plane = backend.to_numpy(spectrum[z])
-        found = plane[y, x]
-        vectors = numpy.stack([numpy.full(len(y), fz[z]), fy[y], fx[x]], axis=1)
-        directions.append(vectors / numpy.sqrt((vectors * vectors).sum(axis=1))[:, None])
-        power.append(found.real.astype(float) ** 2 + found.imag.astype(float) ** 2)
-        weights.append(shells.weights[x])
-    return numpy.concatenate(directions), numpy.concatenate(power), numpy.concatenate(weights)
+    length = numpy.sqrt((vectors * vectors).sum(axis=1))
+    length[length == 0] = 1.0  # shell 0
+    power = values.real.astype(float) ** 2 + values.imag.astype(float) ** 2
+    return sums, vectors / length[:, None], power, found.weights[column]
 
 
 def central_planes(array):

@@ -1,7 +1,8 @@
 """How the grids of two volumes lie to each other."""
 
 from gpumask import backend, units
-from gpumask.errors import InputRefused
+from gpumask.errors import InputRefused, UsageError
+from gpumask.volume import Volume
 
 SAME_VOXEL_ERROR, SAME_VOXEL_NOTE = 1e-2, 1e-3  # relative
 LATTICE = 1e-3  # px: origins are float32, good to 1e-4 px in a box of 1000 Å
@@ -20,6 +21,67 @@ def check_same_voxel_size(name, volume, other_name, other):
     if worst > SAME_VOXEL_ERROR:
         raise InputRefused(f"{text}; resample one of them or correct its header")
     return text
+
+
+def on_one_grid(maps, voxel_size=None):
+    """Maps that must share a box and a voxel size, as Volumes.
+
+    Parameters
+    ----------
+    maps : dict
+        What messages call each → Volume, array, or None for one that was not given.
+    voxel_size : float or tuple of float, optional
+        Å (z, y, x), of plain arrays.
+
+    Returns
+    -------
+    volumes : list of Volume or None
+    notes : list of str
+        Small differences of the voxel size.
+
+    Raises
+    ------
+    InputRefused
+        Different boxes, or voxel sizes that differ by more than 1 %.
+    UsageError
+        A `voxel_size` beside a Volume.
+    TypeError
+        Arrays alone, without `voxel_size`.
+    """
+    given = {name: item for name, item in maps.items() if item is not None}
+    sizes = [item.voxel_size for item in given.values() if isinstance(item, Volume)]
+    if sizes and voxel_size is not None:
+        raise UsageError("a Volume has its own voxel size: give voxel_size with plain arrays only")
+    if not sizes and voxel_size is None:
+        raise TypeError("plain arrays need voxel_size=, in Å")
+    size = sizes[0] if sizes else voxel_size
+    volumes = {name: item if isinstance(item, Volume) else Volume(item, size) for name, item in given.items()}
+    notes = check_one_grid(volumes)
+    return [volumes.get(name) for name in maps], notes
+
+
+def check_one_grid(volumes):
+    """Refuse different boxes, and voxel sizes that differ by more than 1 %; notes about smaller differences.
+
+    Parameters
+    ----------
+    volumes : dict
+        What messages call each → anything with ``shape`` and ``voxel_size``.
+
+    Returns
+    -------
+    list of str
+    """
+    (first_name, first), *others = volumes.items()
+    notes = []
+    for name, other in others:
+        if tuple(other.shape) != tuple(first.shape):
+            raise InputRefused(
+                f"{first_name} and {name} must have one box, got {units.by(first.shape)} and {units.by(other.shape)} "
+                "voxels; put them on one grid (create --like)"
+            )
+        notes.append(check_same_voxel_size(first_name, first, name, other))
+    return [note for note in notes if note]
 
 
 def paste(name, volume, other_name, other):

@@ -8,8 +8,8 @@ units of the smallest: *pixel* then means that smallest edge.
 import math
 from numbers import Real
 
-from gpumask import backend, fourier, regions
-from gpumask.errors import UsageError
+from gpumask import backend, fourier, regions, units
+from gpumask.errors import InputRefused, UsageError
 from gpumask.recipe import EDGES, STYLES, parse_edge, parse_threshold
 from gpumask.units import LONGEST
 
@@ -231,22 +231,22 @@ def invert(mask):
     return backend.xp(mask).float32(1) - mask
 
 
-def equivalent_edge(mask):
+def equivalent_edge(mask, sampling=None):
     """Width in px of the raised-cosine edge that a mask amounts to: ``8·Σm(1 - m) / Σ|∇m|``.
 
-    Exact for flat edges; 0 for a binary mask. The gradient is by central differences.
+    Exact for flat edges; 0 for a binary mask. The gradient is by central differences; `sampling` are the voxel edges in
+    px where voxels are anisotropic (:func:`gpumask.units.sampling`).
     """
-    return metered(mask).value()
+    return metered(mask, sampling).value()
 
 
-def metered(mask):
+def metered(mask, sampling=None):
     """The :class:`EdgeMeter` that has seen every plane of a mask where it changes."""
-    meter = EdgeMeter()
+    meter = EdgeMeter(sampling)
     box = regions.bounding_box(mask != mask[0, 0, 0])
     if box is not None:
-        for plane in mask[tuple(slice(max(s.start - 2, 0), s.stop + 2) for s in box)]:  # differences reach further
-            meter.add(plane)
-        meter.finish()
+        near = mask[tuple(slice(max(s.start - 2, 0), s.stop + 2) for s in box)]  # differences reach further
+        meter.take(near, 0, len(near))
     return meter
 
 
@@ -258,39 +258,37 @@ class EdgeMeter:
     softness : float
         ``Σm(1 - m)``.
     steepness : float
-        ``Σ|∇m|``, the area in px² of the surface that the mask amounts to.
+        ``Σ|∇m|``; times the volume of a voxel it is the area in px² of the surface that the mask amounts to.
     """
 
-    def __init__(self):
+    def __init__(self, sampling=None):
+        self.edges = tuple(map(float, sampling or (1, 1, 1)))
         self.planes = []
         self.softness = self.steepness = 0.0
 
     def add(self, plane):
         """Take the next plane."""
-        self.planes = [*self.planes[-2:], plane.astype("float64")]
-        if len(self.planes) == 2:
-            self._measure(0, 0, 1)
-        elif len(self.planes) == 3:
-            self._measure(1, 0, 2)
+        self.planes = [*self.planes[-2:], plane]
+        if len(self.planes) > 1:
+            self._last_but(1)
 
     def finish(self):
         """Call once, after the last plane."""
-        last = len(self.planes) - 1
-        self._measure(last, max(last - 1, 0), last)
+        self._last_but(0)
+
+    def take(self, planes, first, last):
+        """Take planes first <= z < last of an array that may hold their neighbours."""
+        for softness, steepness in backend.of(planes).edge_sums(planes, self.edges, first, last):
+            self.softness += float(softness)
+            self.steepness += float(steepness)
+
+    def _last_but(self, later):
+        last = len(self.planes) - later
+        self.take(backend.xp(self.planes[0]).stack(self.planes), last - 1, last)
 
     def value(self):
         """Width in px, after `finish`."""
         return 8 * self.softness / self.steepness if self.steepness else 0.0
-
-    def _measure(self, here, below, above):
-        xp = backend.xp(self.planes[here])
-        plane = self.planes[here]
-        self.softness += float((plane * (1 - plane)).sum())
-        squares = ((self.planes[above] - self.planes[below]) / max(above - below, 1)) ** 2
-        for axis in (0, 1):
-            if plane.shape[axis] > 1:
-                squares += xp.gradient(plane, axis=axis) ** 2
-        self.steepness += float(xp.sqrt(squares).sum())
 
 
 def centre_of_mass(mask):
@@ -300,6 +298,14 @@ def centre_of_mass(mask):
     weights = [rows.sum(axis=1), rows.sum(axis=0), mask.sum(axis=1, dtype=xp.float64).sum(axis=0)]
     total = float(weights[0].sum())
     return tuple(float((w * xp.arange(len(w))).sum()) / total for w in weights) if total else None
+
+
+def check_range(values):
+    """Refuse an array that is no mask: values outside [0, 1] by more than 1e-6, or nothing above 0
+    (:class:`InputRefused`)."""
+    low, high = float(values.min()), float(values.max())
+    if not (low >= -RANGE_SLACK and high <= 1 + RANGE_SLACK and high > 0):
+        raise InputRefused(f"a mask has values from 0 to 1, and some above 0; got {low:g} to {high:g}")
 
 
 def is_mask(low, high):
@@ -322,6 +328,34 @@ def verdict(equivalent_edge_px, minimum_soft_edge_px):
     if minimum_soft_edge_px is None:
         return None
     return "narrow" if equivalent_edge_px < minimum_soft_edge_px - NARROW_SLACK else "ok"
+
+
+def verdict_line(equivalent_edge_px, minimum_soft_edge_px, voxel_size, power_db=None, resolution=None):
+    """:func:`verdict` in one line with its numbers, for people.
+
+    Parameters
+    ----------
+    equivalent_edge_px : float
+        See :func:`equivalent_edge`.
+    minimum_soft_edge_px : float or None
+        5·resolution/voxel; None without a resolution.
+    voxel_size : tuple of float
+        Å (z, y, x).
+    power_db, resolution : float, optional
+        Mean power of the mask's spectrum over P(0), dB, at that resolution, Å.
+
+    Returns
+    -------
+    str
+        ``narrow: edge 8.1 px = 8.5 Å, 5·resolution asks for 16.2 px = 17.0 Å; -48 dB at 3.4 Å``
+    """
+    word = verdict(equivalent_edge_px, minimum_soft_edge_px)
+    text = f"{word or 'none without a resolution'}: edge {units.both(equivalent_edge_px, voxel_size)}"
+    if minimum_soft_edge_px is not None:
+        text += f", 5·resolution asks for {units.both(minimum_soft_edge_px, voxel_size)}"
+    elif word == "hard":
+        text += ", under 1 px"
+    return text if power_db is None else f"{text}; {power_db:.0f} dB at {resolution:.3g} Å"
 
 
 class _Reach:

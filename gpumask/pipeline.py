@@ -168,7 +168,7 @@ def _make(volume, recipe, progress, like, names):
         checks = Checks(
             base_voxels=int(base.sum()),
             total=float(soft.sum(dtype="float64")),
-            equivalent_edge_px=mask.equivalent_edge(soft),
+            equivalent_edge_px=mask.equivalent_edge(soft, sampling),
             components=regions.component_count(soft >= 0.5),
             faces_touched=mask.faces_touched(soft),
         )

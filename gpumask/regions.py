@@ -63,7 +63,7 @@ def fill_holes(foreground):
 def component_count(foreground):
     """Number of 26-connected components."""
     box = bounding_box(foreground)
-    return 0 if box is None else len(label(foreground[box])[1])
+    return 0 if box is None else backend.of(foreground).component_count(foreground[box])
 
 
 def _select(foreground, keep):

@@ -72,7 +72,7 @@ def make(source, recipe, write, budget, device="cpu", progress=None):
     if recipe.dust is not None or recipe.largest is not None or recipe.fill_holes:
         with step("clean-up"):
             _clean(base, recipe, source.voxel_size, planes)
-    found = _Meters(source.shape)
+    found = _Meters(source.shape, source.voxel_size)
     with step("soft edge"):
         for start in range(0, source.shape[0], planes):
             stop = min(start + planes, source.shape[0])
@@ -224,10 +224,10 @@ class Components:
 class _Meters:
     """What is measured of the mask as its slabs are made."""
 
-    def __init__(self, shape):
+    def __init__(self, shape, voxel_size):
         self.shape = shape
         self.total = 0.0
-        self.edge = mask.EdgeMeter()
+        self.edge = mask.EdgeMeter(units.sampling(voxel_size))
         self.core = Bits(shape)
         self.faces = set()
 

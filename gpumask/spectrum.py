@@ -8,8 +8,8 @@ from dataclasses import dataclass, field
 
 import numpy
 
-from gpumask import backend, correlation, fourier, grids, mask, regions, units
-from gpumask.errors import InputRefused, UsageError
+from gpumask import correlation, fourier, grids, mask, regions, units
+from gpumask.errors import UsageError
 from gpumask.recipe import lengths
 from gpumask.volume import Volume
 
@@ -18,7 +18,8 @@ POROD_BAND = (0.2, 0.3)  # cycles/px, where the surface rules and the grid does 
 FALLOFF_BAND, FALLOFF_BANDS = (0.05, 0.25), 3  # cycles/px
 CONE = 20.0  # degrees, half-angle
 AXES = 256  # directions on a half sphere
-FINE = 8  # bins a px of the autocorrelation
+BLOCK = 256  # coefficients that meet all axes at a time
+FINE = 8  # bins a shell of the power of m²
 
 
 @dataclass(frozen=True, eq=False)
@@ -191,9 +192,9 @@ def mask_spectrum(
     Raises
     ------
     UsageError
-        Values outside [0, 1], an empty mask, a resolution beyond Nyquist, one half map without the other.
+        A resolution beyond Nyquist, one half map without the other.
     InputRefused
-        Half maps of another box or voxel size, with NaN, or twice the same.
+        Values outside [0, 1], an empty mask; half maps of another box or voxel size, with NaN, or twice the same.
     TypeError
         A plain array without `voxel_size`.
     """
@@ -203,9 +204,7 @@ def mask_spectrum(
             raise TypeError("mask_spectrum of a plain array needs voxel_size=, in Å")
         volume = Volume(volume, voxel_size)
     data, size = volume.data, volume.voxel_size
-    low, high = float(data.min()), float(data.max())
-    if not (low >= -mask.RANGE_SLACK and high <= 1 + mask.RANGE_SLACK and high > 0):
-        raise UsageError(f"a mask has values from 0 to 1, and some above 0; got {low:g} to {high:g}")
+    mask.check_range(data)
     if not (isinstance(asymmetric_units, int) and asymmetric_units >= 1):
         raise UsageError(f"asymmetric units must be a whole number >= 1, got {asymmetric_units!r}")
     if not (isinstance(seeds, int) and seeds >= 0):
@@ -222,24 +221,28 @@ def mask_spectrum(
     warnings = []
     if half1 is not None:
         progress("half maps")
-        pair = [half if isinstance(half, Volume) else Volume(half, size) for half in (half1, half2)]
-        warnings += _grid_notes(volume, *pair)
+        maps = {"the mask": volume, "the first half map": half1, "the second half map": half2}
+        (_, *pair), notes = grids.on_one_grid(maps)
         halves = correlation.half_maps(*(half.data for half in pair), size, onset, assume_unmasked=assume_unmasked)
+        warnings += notes
     elif halves is not None:
-        warnings += _grid_notes(volume, halves)
+        warnings += grids.check_one_grid({"the mask": volume, "the half maps": halves})
     progress("spectrum")
-    weight = float(data.sum(dtype="float64"))
-    power = fourier.shell_power(data, size)
-    hard = fourier.shell_power((data >= 0.5).astype("float32"), size)
-    meter = mask.metered(data)
+    shell = shells.nyquist if target is None else round(1 / (target * shells.step))
+    occupied = data[regions.bounding_box(data != 0)]  # power does not tell where it is
+    occupied_volume = units.volume_angstrom3(float(occupied.sum(dtype="float64")), size)
+    power, *coefficients = fourier.on_shell(occupied, size, shell, data.shape)
+    hard = fourier.shell_power(occupied >= 0.5, size, data.shape)
+    squared = fourier.shell_power(occupied * occupied, size, data.shape, FINE)
+    meter = mask.metered(data, units.sampling(size))
     edge = meter.value()
     minimum = None if target is None else units.minimum_soft_edge_px(target, size)
     pixel = units.pixel_edge(size)
     frequency = shells.frequency * pixel  # cycles/px
     mean = power / shells.coefficients
-    porod, excess = _porod(mean, frequency, meter.steepness, edge, shells)
-    effective = _effective(data, shells, size)
-    shell = shells.nyquist if target is None else round(1 / (target * shells.step))
+    surface = meter.steepness / math.prod(meter.edges)  # over the voxel's volume: M counts voxels
+    porod, excess = _porod(mean, frequency, surface, edge, shells)
+    effective = _effective(squared, shells, data.shape, size)
     if mask.faces_touched(data):
         warnings.append(
             f"the mask meets the box faces {', '.join(mask.faces_touched(data))}: its spectrum has the face's"
@@ -249,16 +252,16 @@ def mask_spectrum(
         path=path,
         voxel_size_angstrom=units.xyz(size),
         box=units.xyz(data.shape),
-        volume_angstrom3=units.volume_angstrom3(weight, size),
+        volume_angstrom3=occupied_volume,
         soft_edge_px=None if volume.recipe is None else lengths(volume.recipe, size)[1],
-        shells=_table(shells, mean, hard, weight, effective, asymmetric_units, pixel),
+        shells=_table(shells, mean, hard, occupied_volume, effective, asymmetric_units),
         falloff_exponent=_falloff(mean, frequency, shells),
         porod_ratio=porod,
         edge_excess_db=excess,
         leakage=_leakage(power, shells, target),
-        effective_voxels=_energy(data, 2) ** 2 / _energy(data, 4),
+        effective_voxels=float(power.sum() ** 2 / squared.sum() / data.size),  # Parseval
         equivalent_edge_px=edge,
-        anisotropy=_anisotropy(data, size, shells, shell),
+        anisotropy=_anisotropy(*coefficients) if shell else None,
         minimum_soft_edge_px=minimum,
         border_max=max(float(data.take(at, axis=axis).max()) for axis in range(3) for at in (0, -1)),
         components=regions.component_count(data >= 0.5),
@@ -277,18 +280,6 @@ _LEAK = (
     "cut_fraction",
     "hard_cut_index",
 )
-
-
-def _grid_notes(volume, *others):
-    """Refuse half maps of another box or voxel size; notes about small differences."""
-    for other in others:
-        if tuple(other.shape) != tuple(volume.shape):
-            raise InputRefused(
-                f"mask and half maps must have one box, got {units.by(volume.shape)} and {units.by(other.shape)} "
-                "voxels; make the mask on their grid (create --like)"
-            )
-    notes = [grids.check_same_voxel_size("the mask", volume, "a half map", other) for other in others]
-    return [note for note in notes if note]
 
 
 def _leak(data, halves, target, seeds, warnings, progress):
@@ -333,9 +324,9 @@ def _listed(values):
     return [float(v) if math.isfinite(v) else None for v in values]
 
 
-def _table(shells, mean, hard, weight, effective, asymmetric_units, pixel):
+def _table(shells, mean, hard, volume, effective, asymmetric_units):
     base = hard[0] / shells.coefficients[0]
-    hann = _hann_ball(shells, weight, pixel)
+    hann = _hann_ball(shells, volume)
     rows = []
     for i in range(shells.nyquist + 1):
         rows.append(
@@ -353,14 +344,14 @@ def _table(shells, mean, hard, weight, effective, asymmetric_units, pixel):
     return rows
 
 
-def _hann_ball(shells, weight, pixel, points=16):
-    """Mean power over P(0) in each shell of the raised cosine with no core and Σm = `weight`, closed form."""
-    width = (weight / sphere_volume(0.0, 1.0)) ** (1 / 3)
+def _hann_ball(shells, volume, points=16):
+    """Mean power over P(0) in each shell of the raised cosine with no core and that `volume`, Å³; closed form."""
+    width = (volume / sphere_volume(0.0, 1.0)) ** (1 / 3)
     nodes, weights = numpy.polynomial.legendre.leggauss(points)
     power = numpy.ones(shells.nyquist + 1)
     for i in range(1, shells.nyquist + 1):
-        k = (i + nodes / 2) * shells.step * pixel
-        power[i] = (weights * k * k * sphere_transform(k, 0.0, width) ** 2).sum() / (weights * k * k).sum() / weight**2
+        k = (i + nodes / 2) * shells.step
+        power[i] = (weights * k * k * sphere_transform(k, 0.0, width) ** 2).sum() / (weights * k * k).sum() / volume**2
     return power
 
 
@@ -406,77 +397,63 @@ def _leakage(power, shells, target):
     return found
 
 
-def _effective(data, shells, size):
-    """Independent coefficients of masked white noise in each shell, ``(n·E)² / Σ_x A(x)·v(x)²``: A is the circular
-    autocorrelation of m², v the inverse transform of the shell, which is radial, so that only the spherical mean of A
-    enters."""
-    xp = backend.xp(data)
-    energy = _energy(data, 2)
-    spectrum = fourier.rfftn(data.astype(xp.float64) ** 2)
-    spectrum *= spectrum.conj()
-    correlation = fourier.irfftn(spectrum, data.shape)
-    distance, total = _radial(correlation, size)
-    extent = max(n * v for n, v in zip(data.shape, size, strict=True))
-    kept = total > 0
-    distance, total = distance[kept], total[kept]
+def effective_coefficients(data, voxel_size):
+    """Independent coefficients that a mask leaves in each shell of white noise, 0 to Nyquist (see `n_effective`)."""
+    size = units.voxel_edges(voxel_size)
+    squared = fourier.shell_power(data * data, size, bins=FINE)
+    return _effective(squared, fourier.shells(data.shape, size), data.shape, size)
+
+
+def _effective(squared, shells, shape, size):
+    """Independent coefficients of masked white noise in each shell: ``(n·E)²`` over the sum of P(k - k') over all pairs
+    of its n frequencies, P the power of m², here in bins of 1/`FINE` shell.
+
+    How many pairs are κ apart is told by the overlap of the shell with itself κ away. A shell of the grid holds a
+    little more or less than its volume, and pairs go with the square of that; each frequency is its own mate once.
+    Pairs across the end of the axes are left out: they matter in the last shells, under masks a few px wide.
+    """
+    distance = numpy.arange(len(squared)) / FINE
+    density = math.prod(n * v * shells.step for n, v in zip(shape, size, strict=True))
     effective = numpy.ones(shells.nyquist + 1)
-    inner = _ball(0.5, distance, extent)
     for i in range(1, shells.nyquist + 1):
-        outer = _ball(i + 0.5, distance, extent)
-        v = (outer - inner) / (4 * math.pi / 3 * ((i + 0.5) ** 3 - (i - 0.5) ** 3))
-        inner = outer
-        effective[i] = energy**2 / (total * v * v).sum()
-    return numpy.minimum(effective, shells.coefficients[: len(effective)])
+        outer, inner = i + 0.5, i - 0.5
+        apart = slice(1, FINE * (2 * i + 1))
+        pairs = sum(
+            times * _overlap(distance[apart], *radii)
+            for times, radii in ((1, (outer, outer)), (-2, (inner, outer)), (1, (inner, inner)))
+        )
+        volume = 4 * math.pi / 3 * (outer**3 - inner**3)
+        n = shells.coefficients[i]
+        others = n / (density * volume) * (pairs / volume * squared[apart]).sum()
+        effective[i] = n * squared[0] / (squared[0] + others)
+    return effective
 
 
-def _ball(radius, distance, extent):
-    """Transform at `distance` (Å) of a ball of `radius` shells in the Fourier space of a box `extent` Å long."""
-    x = 2 * math.pi * radius * distance / extent
-    near = x < 1e-3
-    safe = numpy.where(near, 1.0, x)
-    shape = numpy.where(near, 1 / 3 - x * x / 30, (numpy.sin(safe) - safe * numpy.cos(safe)) / safe**3)
-    return 4 * math.pi * radius**3 * shape
-
-
-def _radial(correlation, size):
-    """Sums of a periodic array over spheres around index 0, 1/8 px apart: distances in Å, sums."""
-    step = min(size) / FINE
-    squares = tuple((numpy.fft.fftfreq(n, 1 / n) * v / step) ** 2 for n, v in zip(correlation.shape, size, strict=True))
-    count = int(math.sqrt(sum(float(s.max()) for s in squares)) + 0.5) + 1
-    weights = fourier.half_weights(correlation.shape[2])  # A(-x) = A(x)
-    half = len(weights)
-    xp = backend.xp(correlation)
-    values = correlation[:, :, :half].astype(xp.complex128)
-    ones = xp.ones_like(values)
-    squares = (*squares[:2], squares[2][:half])
-    return numpy.arange(count) * step, backend.of(correlation).shell_sums(values, ones, squares, weights, count)
-
-
-def _energy(data, exponent):
-    """Σm to an even power, float64."""
-    return float((data.astype("float64") ** exponent).sum())
+def _overlap(distance, inner, outer):
+    """Volume that two balls of radius `inner` <= `outer` share, their centres `distance` > 0 apart."""
+    d = numpy.clip(distance, outer - inner, outer + inner)
+    lens = (outer + inner - d) ** 2 * (d * d + 2 * d * (outer + inner) - 3 * (outer - inner) ** 2)
+    return math.pi * lens / (12 * numpy.maximum(d, distance[0]))
 
 
 def _db(ratio):
     return 10 * math.log10(ratio) if ratio > 0 else None
 
 
-def _anisotropy(data, size, shells, shell):
+def _anisotropy(directions, power, weights):
     """Where on the shell the power is highest: mean over a double cone of 20° against the mean over the shell."""
-    if shell < 1:
-        return None
-    directions, power, weights = fourier.on_shell(data, size, shells, shell)
     mean = (power * weights).sum() / weights.sum()
     if not mean:
         return None
-    best, where = 0.0, None
-    for axis in hemisphere(AXES):
-        inside = numpy.abs(directions @ axis) >= math.cos(math.radians(CONE))
-        if inside.any():
-            cone = (power[inside] * weights[inside]).sum() / weights[inside].sum()
-            if cone > best:
-                best, where = cone, axis
-    return {"max_db": _db(best / mean), "direction": [round(float(c), 4) for c in units.xyz(where)]}
+    axes = hemisphere(AXES)
+    sums = numpy.zeros((AXES, 2))
+    for start in range(0, len(power), BLOCK):
+        part = slice(start, start + BLOCK)
+        inside = numpy.abs(axes @ directions[part].T) >= math.cos(math.radians(CONE))
+        sums += inside.astype(float) @ numpy.stack([power[part] * weights[part], weights[part]], axis=1)
+    cones = sums[:, 0] / numpy.maximum(sums[:, 1], 1.0)
+    best = int(cones.argmax())
+    return {"max_db": _db(cones[best] / mean), "direction": [round(float(c), 4) for c in units.xyz(axes[best])]}
 
 
 def hemisphere(count):

@@ -181,6 +181,11 @@ def mass_kda(volume):
     return volume * DALTON_PER_ANGSTROM3 / 1000
 
 
+def angstrom3_of_kda(mass):
+    """Volume in Å³ of `mass` kDa of protein, 0.81 Da/Å³."""
+    return mass * 1000 / DALTON_PER_ANGSTROM3
+
+
 def minimum_soft_edge_px(resolution, voxel_size):
     """The field's rule for the narrowest soft edge: ``5 · resolution / voxel size``, px (CryoSPARC's guide)."""
     return snap(5 * resolution / pixel_edge(voxel_size))

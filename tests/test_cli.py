@@ -82,7 +82,10 @@ SOFT = ["--threshold", "0.5", "--dilate", "1px", "--soft-edge", "4px"]
 # help
 
 
-@pytest.mark.parametrize("verb", [[]] + [[verb] for verb in ("create", "inspect", "demo", "doctor", "bench")])
+VERBS = ["create", "inspect", "spectrum", "fsc", "sharpen", "demo", "doctor", "bench"]
+
+
+@pytest.mark.parametrize("verb", [[]] + [[verb] for verb in VERBS])
 def test_help(verb, capsys):
     assert main([*verb, "--help"]) == 0
     out, err = capsys.readouterr()
@@ -94,7 +97,7 @@ def test_help_lists_the_verbs_that_work_and_no_others(capsys):
     main(["--help"])
     out = capsys.readouterr().out
     listed = re.findall(r"(?m)^    (\w+)", out.partition("verbs:")[2])
-    assert [name for name in listed if name != "VERB"] == ["create", "inspect", "demo", "doctor", "bench"]
+    assert [name for name in listed if name != "VERB"] == VERBS
 
 
 def test_help_of_create_names_every_flag(capsys):
@@ -134,6 +137,33 @@ def test_create_names_what_it_wrote(folder, capsys, output):
     wrote = capsys.readouterr().out.splitlines()[-1].replace(" and ", ", ").removeprefix("wrote").split(", ")
     assert [Path(name.strip()) for name in wrote] == [Path(output), Path(output).with_suffix(".json")]
     assert all(Path(name.strip()).is_file() for name in wrote)
+
+
+@pytest.mark.parametrize(
+    ("words", "source", "edge", "told", "verdict"),
+    [
+        (["--resolution", "1.2A"], "resolution", 5, "5 px = 7.0 Å, cosine, style euclidean; chosen for 1.2 Å: 5 x "
+         "resolution = 4.29 px = 6.0 Å, rounded up", r"ok: edge [\d.]+ px = [\d.]+ Å, 5·resolution asks for 4\.29 px"),
+        (["--resolution", "1.2A", "--soft-edge", "2px"], "recipe", 2, "2 px = 2.8 Å, cosine, style euclidean",
+         r"narrow: edge [\d.]+ px = [\d.]+ Å, 5·resolution asks for 4\.29 px = 6\.0 Å"),
+        (["--near", "1px", "--far", "4px"], "recipe", 3, "3 px = 4.2 Å, cosine, style euclidean",
+         r"none without a resolution: edge [\d.]+ px = [\d.]+ Å"),
+        (["--soft-edge", "0px"], "recipe", 0, "0 px = 0.0 Å, cosine, style euclidean",
+         r"hard: edge 0 px = 0\.0 Å, under 1 px"),
+        ([], "default", 12, "12 px = 16.8 Å, cosine, style euclidean; the default, without --soft-edge or --resolution",
+         r"none without a resolution: edge"),
+    ],
+)  # fmt: skip
+def test_create_says_where_the_soft_edge_comes_from_and_judges_it(folder, capsys, words, source, edge, told, verdict):
+    assert create("--threshold", "0.5", *words) == 0
+    rows = dict(
+        line.split(maxsplit=1) for line in capsys.readouterr().out.replace("soft edge", "soft-edge").splitlines()
+    )
+    assert rows["soft-edge"] == told
+    assert re.match(verdict, rows["verdict"])
+    written = json.loads(Path("mask.json").read_text())
+    assert (written["soft_edge_px"], written["soft_edge_source"]) == (edge, source)
+    assert written["verdict"] == {"none": None}.get(word := rows["verdict"].split()[0].rstrip(":"), word)
 
 
 def test_create_json_is_one_document_with_triples_as_x_y_z(folder, capsys):
@@ -220,6 +250,37 @@ def test_inspect_of_a_map_measures_no_mask(folder, capsys):
     assert found["mean"] == pytest.approx((block() * 3 - 1).mean(dtype=float))
     assert main(["inspect", "m.mrc"]) == 0
     assert "made by hand" in capsys.readouterr().out
+
+
+def test_inspect_judges_the_edge_of_a_mask(folder, capsys):
+    """One line with its numbers, which are those of `spectrum`."""
+    assert create("--threshold", "0.5", "--soft-edge", "4px") == 0
+    capsys.readouterr()
+    assert main(["inspect", "mask.mrc", "--resolution", "3A", "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    wanted = gm.mask_spectrum(gm.read("mask.mrc"), 3)
+    power = wanted.shells[round(28 * 1.4 / 3)]["power_db"]
+    assert found["equivalent_edge_px"] == wanted.equivalent_edge_px
+    assert found["minimum_soft_edge_px"] == wanted.minimum_soft_edge_px == pytest.approx(15 / 1.4)
+    assert (found["resolution"], found["power_db"], found["verdict"]) == (3, power, "narrow")
+    edge = gm.units.both(found["equivalent_edge_px"], (1.4,) * 3)
+    line = f"narrow: edge {edge}, 5·resolution asks for 10.71 px = 15.0 Å; {power:.0f} dB at 3 Å"
+    assert main(["inspect", "mask.mrc", "--resolution", "3A"]) == 0
+    assert re.search(rf"(?m)^verdict +{re.escape(line)}$", capsys.readouterr().out)
+    assert main(["inspect", "mask.mrc"]) == 0
+    line = f"none without a resolution: edge {edge} (give one: --resolution 3.5A)"
+    assert re.search(rf"(?m)^verdict +{re.escape(line)}$", capsys.readouterr().out)
+    assert main(["inspect", "map.mrc"]) == 0
+    assert re.search(r"(?m)^verdict +hard: edge 0 px = 0\.0 Å, under 1 px$", capsys.readouterr().out)
+
+
+def test_inspect_judges_no_map(folder, capsys):
+    gm.write("density.mrc", gm.Volume(block() * 3, 1.4))
+    assert main(["inspect", "density.mrc", "--resolution", "3A"]) == 3
+    one_line(capsys, "density.mrc: has values from 0 to 3, a mask has 0 to 1")
+    for resolution, text in (("1A", "beyond Nyquist"), ("3px", "must be in Å")):
+        assert main(["inspect", "map.mrc", "--resolution", resolution]) == 2
+        one_line(capsys, text)
 
 
 def test_doctor_says_what_auto_chooses(folder, capsys, monkeypatch):

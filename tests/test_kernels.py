@@ -317,10 +317,30 @@ def in_the_middle(shape):
 @pytest.mark.parametrize(("shape", "edges"), BOXES)
 def test_shell_power(gpu, shape, edges):
     shells, array = fourier.shells(shape, edges), in_the_middle(shape)
-    result = gpu(_gpu.shell_power, array, shells.squares, shells.weights, shells.count)
+    part = array[_cpu.bounding_box(array != 0)]
+    result = gpu(_gpu.shell_power, part, shape, shells.squares, shells.weights, shells.count)
     wanted = binned(*[np.fft.rfftn(array.astype(np.float64))] * 2, shells)[0]
     assert (np.abs(result - wanted) <= 4 * np.finfo(np.float32).eps * wanted.max()).all()  # of float32 transforms
-    assert result.tobytes() == gpu(_gpu.shell_power, array, shells.squares, shells.weights, shells.count).tobytes()
+    again = gpu(_gpu.shell_power, part, shape, shells.squares, shells.weights, shells.count)
+    assert result.tobytes() == again.tobytes()
+
+
+@needs_compiler
+@pytest.mark.parametrize(("shape", "edges"), BOXES)
+def test_each_part_of_the_transform_is_shown(monkeypatch, shape, edges):
+    """By both bodies, with the rows and planes that it holds; together it is the whole transform, once."""
+    monkeypatch.setattr(sys.modules["gpumask._gpu.shell_sums"], "CHUNK", 8 * shape[0] * shape[2])
+    shells, array = fourier.shells(shape, edges), in_the_middle(shape)
+    wanted = np.fft.rfftn(array.astype(np.float64))
+    for body in (_gpu, _cpu):
+        seen = np.zeros(wanted.shape, np.complex128)
+
+        def each(planes, rows, block, seen=seen):
+            seen[np.ix_(planes, rows)] += block
+
+        with installed(Host()):
+            body.shell_power(array, shape, shells.squares, shells.weights, shells.count, each)
+        assert (np.abs(seen - wanted) <= 4 * np.finfo(np.float32).eps * np.abs(wanted).max()).all()
 
 
 @needs_compiler
@@ -333,17 +353,17 @@ def test_shell_power_from_the_same_transforms(monkeypatch, shape, edges, few_at_
         monkeypatch.setattr(module, "WINDOWS", 1)
     shells, array = fourier.shells(shape, edges), in_the_middle(shape)
     with installed(Host()):
-        result = _gpu.shell_power(array, shells.squares, shells.weights, shells.count)
-    wanted = _cpu.shell_power(array, shells.squares, shells.weights, shells.count)
+        result = _gpu.shell_power(array, array.shape, shells.squares, shells.weights, shells.count)
+    wanted = _cpu.shell_power(array, array.shape, shells.squares, shells.weights, shells.count)
     np.testing.assert_allclose(result, wanted, rtol=1e-12)
 
 
 def test_shell_power_of_nothing_and_of_bools(gpu):
     shells = fourier.shells((8, 9, 10), 1)
     array = np.zeros((8, 9, 10), bool)
-    assert (gpu(_gpu.shell_power, array, shells.squares, shells.weights, shells.count) == 0).all()
+    assert (gpu(_gpu.shell_power, array, array.shape, shells.squares, shells.weights, shells.count) == 0).all()
     array[2:5, 3:7, 1:4] = True
-    result = gpu(_gpu.shell_power, array, shells.squares, shells.weights, shells.count)
+    result = gpu(_gpu.shell_power, array, array.shape, shells.squares, shells.weights, shells.count)
     assert result.sum() == pytest.approx(array.sum() * array.size, rel=1e-6)
 
 

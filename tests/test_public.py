@@ -13,16 +13,43 @@ import numpy as np
 import pytest
 
 import gpumask as gm
-from gpumask import backend, errors, filters, fourier, grids, io, job, mask, pipeline, recipe, regions, units, volume
+from gpumask import (
+    backend,
+    correlation,
+    directional,
+    emdb,
+    errors,
+    filters,
+    fourier,
+    grids,
+    io,
+    job,
+    local_resolution,
+    mask,
+    pipeline,
+    recipe,
+    regions,
+    sharpening,
+    star,
+    units,
+    volume,
+)
 from gpumask.volume import Header
 
 FOLDER = Path(gm.__file__).parent
-MODULES = (errors, units, recipe, io, filters, fourier, grids, regions, mask)
+MODULES = (
+    errors, units, star, emdb, recipe, io, filters, fourier, correlation, directional, grids, regions, mask, sharpening,
+    local_resolution,
+)  # fmt: skip
 BASE = np.zeros((9, 10, 11), bool)
 BASE[4, 5, 6] = True
 MAP = BASE.astype(np.float32)
 VOLUME = gm.Volume(MAP, 2)
 CUBE, BRICK = (2.0, 2.0, 2.0), (3.0, 2.0, 1.0)
+NOISE = np.random.default_rng(0).standard_normal((2, *MAP.shape)).astype(np.float32)
+HALVES = [fourier.rfftn(half) for half in NOISE]
+POWER = fourier.shell_sums(HALVES[0], HALVES[0], MAP.shape, 2)
+SHELLS = fourier.shells(MAP.shape, 2)
 CORNER = BASE | (np.indices(BASE.shape).sum(axis=0) == 0)
 
 
@@ -69,6 +96,7 @@ CALLS = {
     "units.both": lambda: units.both(3.5, CUBE) == "3.5 px = 7.0 Å",
     "units.volume_angstrom3": lambda: units.volume_angstrom3(10, BRICK) == 60,
     "units.voxels_in": lambda: units.voxels_in(60, BRICK) == 10,
+    "units.angstrom3_of_kda": lambda: units.angstrom3_of_kda(81) == 1e5,
     "units.mass_kda": lambda: units.mass_kda(1e5) == 81,
     "units.minimum_soft_edge_px": lambda: units.minimum_soft_edge_px(4, CUBE) == 10,
     "units.shell_frequency_step": lambda: units.shell_frequency_step((10, 20, 30), CUBE) == 1 / 60,
@@ -98,6 +126,8 @@ CALLS = {
     "io.check_output": with_file(lambda folder: raises(FileExistsError, lambda: io.check_output(folder / "map.mrc"))),
     "io.sha256": with_file(lambda folder: len(io.sha256(folder / "map.mrc")) == 64),
     "grids.check_same_voxel_size": lambda: grids.check_same_voxel_size("a", VOLUME, "b", VOLUME) is None,
+    "grids.on_one_grid": lambda: grids.on_one_grid({"a": VOLUME, "b": None, "c": MAP})[0][2].voxel_size == CUBE,
+    "grids.check_one_grid": lambda: grids.check_one_grid({"a": VOLUME, "b": VOLUME}) == [],
     "grids.paste": lambda: np.array_equal(grids.paste("a", VOLUME, "b", VOLUME)[0].data, MAP),
     "filters.lowpass": lambda: keeps_the_mean_and_smooths(filters.lowpass(MAP, 10, 2)),
     "filters.butterworth": lambda: keeps_the_mean_and_smooths(filters.butterworth(MAP, 10, 2)),
@@ -114,10 +144,36 @@ CALLS = {
     "fourier.shell_sums": lambda: np.allclose(
         fourier.shell_sums(fourier.rfftn(MAP), fourier.rfftn(MAP), MAP.shape, 2), fourier.shell_power(MAP, 2), rtol=1e-5
     ),
-    "fourier.on_shell": lambda: fourier.on_shell(MAP, 2, fourier.shells(MAP.shape, 2), 3)[2].sum()
+    "fourier.on_shell": lambda: fourier.on_shell(MAP, 2, 3)[3].sum()
     == fourier.shells(MAP.shape, 2).coefficients[3],
+    "fourier.scale_shells": lambda: np.allclose(
+        fourier.scale_shells(fourier.rfftn(MAP), np.full(20, 3.0), MAP.shape, 2), 3 * fourier.rfftn(MAP)
+    ),
     "fourier.fast_length": lambda: 101 <= fourier.fast_length(101) <= 128,
+    "fourier.central_planes": lambda: all(np.allclose(plane, 1) for plane in fourier.central_planes(MAP)),
     "fourier.apply_radial": lambda: keeps_the_mean_and_smooths(fourier.apply_radial(MAP, CUBE, lambda f: f < 0.1)),
+    "correlation.curve": lambda: correlation.curve(np.array([2.0]), np.array([4.0]), np.array([1.0])) == [1],
+    "correlation.shell_products": lambda: all(
+        np.allclose(correlation.shell_products(HALVES[0], HALVES[0], MAP.shape, 2)[i], POWER) for i in range(3)
+    ),
+    "correlation.corrected": lambda: np.isclose(correlation.corrected(0.5, 0.2), 0.375),
+    "correlation.of_the_part": lambda: correlation.of_the_part(0.5, 1) == 0.5,
+    "correlation.figure_of_merit": lambda: correlation.figure_of_merit(1) == 1,
+    "correlation.information": lambda: np.isclose(correlation.information(np.inf, 1), 1 / 3),
+    "correlation.variance": lambda: correlation.variance(0, 4) == 0.25,
+    "correlation.band": lambda: correlation.band(0.5, 100)[0] < 0.5 < correlation.band(0.5, 100)[1],
+    "correlation.onset_shell": lambda: correlation.onset_shell(np.array([1, 0.9, 0.7]), SHELLS, 0.8) == 2,
+    "correlation.randomize_phases": lambda: np.allclose(
+        np.abs(correlation.randomize_phases(HALVES[0], MAP.shape, 2, 1, 0, 0)), np.abs(HALVES[0])
+    ),
+    "correlation.signs_of_a_mask": lambda: correlation.signs_of_a_mask(NOISE[0], NOISE[1]) == (0, []),
+    "correlation.check_half_maps": lambda: correlation.check_half_maps(*NOISE) is None,
+    "correlation.half_maps": lambda: correlation.half_maps(*NOISE, 2, onset="10A").onset == 3,
+    "correlation.HalfMaps": lambda: len(correlation.half_maps(*NOISE, 2, onset="10A").predicted(np.ones_like(MAP))) == 5,
+    "directional.conical_fsc": lambda: directional.conical_fsc(*NOISE[[0, 0]], 2, axes=5).cfar > 0,
+    "directional.DirectionalFSC": lambda: len(directional.conical_fsc(*NOISE, 2, axes=5).to_dict()["curves"]) == 5,
+    "directional.fsc_volume": lambda: directional.fsc_volume(*NOISE[[0, 0]], 2).volume[4, 5, 5] == 1,
+    "directional.FSCVolume": lambda: directional.fsc_volume(*NOISE, 2).to_dict()["threshold"] == 0.5,
     "regions.bounding_box": lambda: regions.bounding_box(BASE) == (slice(4, 5), slice(5, 6), slice(6, 7)),
     "regions.label": lambda: regions.label(CORNER)[1].tolist() == [1, 1],
     "regions.largest": lambda: regions.largest(CORNER).sum() == 1,
@@ -136,12 +192,33 @@ CALLS = {
     "mask.soft_mask": lambda: mask.soft_mask(BASE, 1, 2)[4, 5, 8] == 0.5,
     "mask.convolved_bytes": lambda: mask.convolved_bytes((10, 10, 10), 4) == 48 * 19**3,
     "mask.metered": lambda: np.isclose(mask.metered(MAP).steepness, 6 * 0.5) and mask.metered(MAP).softness == 0,
+    "mask.check_range": lambda: raises(errors.InputRefused, lambda: mask.check_range(MAP * 2)),
     "mask.verdict": lambda: [mask.verdict(*pair) for pair in ((0, 9), (5, 9), (9, 9))] == ["hard", "narrow", "ok"],
+    "mask.verdict_line": lambda: mask.verdict_line(5, 9, CUBE, -40.2, 3.6).startswith("narrow: edge 5 px = 10.0 Å"),
     "mask.invert": lambda: mask.invert(MAP)[4, 5, 6] == 0,
     "mask.equivalent_edge": lambda: mask.equivalent_edge(MAP) == 0,
     "mask.centre_of_mass": lambda: mask.centre_of_mass(MAP) == (4, 5, 6),
     "mask.is_mask": lambda: mask.is_mask(0, 1) and not mask.is_mask(-1, 1) and not mask.is_mask(0, 0.5),
     "mask.faces_touched": lambda: mask.faces_touched(MAP[:, :, 6:]) == ["-x"],
+    "star.loads": lambda: star.loads("data_a\n_b 1\nloop_\n_c\n2\n3\n") == {"a": {"b": "1", "c": ["2", "3"]}},
+    "star.dumps": lambda: star.dumps({"a": {"b": 0.5}}).split() == ["data_a", "_b", "0.5"],
+    "star.postprocess": lambda: star.postprocess(0.1, [1, 1], half1="a", half2="b")["fsc"]["rlnAngstromResolution"]
+    == [999, 10],
+    "emdb.fsc_xml": lambda: "<x>0.5</x>" in emdb.fsc_xml([0.5], [1]),
+    "local_resolution.measure": lambda: within_bounds(local_resolution.measure(*NOISE, 2, BASE + 1, window="8px")),
+    "local_resolution.LocalResolution": lambda: local_resolution.measure(
+        *NOISE, 2, BASE + 1, window="8px", step="99A"
+    ).to_dict()["points"]["count"]
+    == 1,
+    "local_resolution.filtered": lambda: np.array_equal(local_resolution.filtered(MAP, np.full(MAP.shape, 4), 2), MAP),
+    "sharpening.Guinier": lambda: sharpening.guinier(MAP, 2, b_factor=-30).to_dict()["b_factor"] == -30,
+    "sharpening.Sharpened": lambda: gm.sharpen(*NOISE, weight=False, b_factor=-9, voxel_size=2).b_factor == -9,
+    "sharpening.fsc_weights": lambda: list(sharpening.fsc_weights([1, 0, 1])) == [1, 0, 0],
+    "sharpening.parse_mtf": lambda: sharpening.parse_mtf("0,1\n0.5,0.5")[1].tolist() == [1, 0.5],
+    "sharpening.guinier": lambda: np.allclose(sharpening.guinier(MAP, 2, b_factor=0).original, -np.log(MAP.size)),
+    "sharpening.sharpen": lambda: np.allclose(
+        gm.sharpen(*NOISE, weight=False, b_factor=0, voxel_size=2).volume, NOISE.mean(axis=0), atol=1e-6
+    ),
 }  # fmt: skip
 
 
@@ -159,6 +236,11 @@ def measured_by_planes(soft):
         meter.add(plane)
     # the same float64 sums, in an order of their own
     return np.isclose(meter.value(), mask.equivalent_edge(soft), rtol=1e-12) and meter.value() > 0
+
+
+def within_bounds(found):
+    coarsest, finest = found.bounds
+    return finest <= found.values.min() <= found.values.max() <= coarsest == 16
 
 
 def keeps_the_mean_and_smooths(filtered):

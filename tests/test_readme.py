@@ -38,11 +38,15 @@ def test_python_examples_run(demo, monkeypatch, tmp_path):
 
 
 def test_shell_examples_run(demo, monkeypatch, tmp_path, capsys):
-    for name in ("map.mrc", "head_base.mrc"):
+    for name in ("map.mrc", "head_base.mrc", "half1.mrc", "half2.mrc"):
         shutil.copy(demo / name, tmp_path)
     monkeypatch.chdir(tmp_path)
     commands = [line for block in blocks("sh") for line in block.splitlines() if line.startswith("gpumask ")]
-    assert len(commands) >= 5
+    assert len(commands) >= 7
+    printed = []
     for command in commands:
         assert cli.main(shlex.split(command)[1:]) == 0, command
-    assert "Å" in capsys.readouterr().out
+        printed += capsys.readouterr().out.splitlines()
+    quoted = [line for block in blocks("text") for line in block.splitlines()]
+    assert len(quoted) >= 10
+    assert set(quoted) <= set(printed)

@@ -214,3 +214,30 @@ def test_nothing_and_everything(xp, shape):
     assert regions.component_count(full) == 1
     assert not bool(empty.any())
     assert bool(full.all())
+
+
+# The bodies of counts and sums, with and without numba
+
+
+@quick
+@given(boxes)
+def test_as_many_components_as_flood_fill_finds(foreground):
+    wanted = len(components(foreground))
+    assert regions.component_count(foreground) == wanted
+    assert regions.component_count(np.asfortranarray(foreground)) == wanted
+
+
+@pytest.mark.parametrize("share", [0.02, 0.1, 0.3, 0.9])
+def test_components_are_counted_like_labels(xp, loops, share):
+    foreground = xp.asarray(np.random.default_rng(3).random((19, 23, 29)) < share)
+    assert regions.component_count(foreground) == len(regions.label(foreground)[1])
+
+
+def test_a_spiral_is_one_component(loops):
+    """Long ways round: runs that meet late are of one component all the same."""
+    comb = np.zeros((3, 41, 41), bool)
+    comb[1, ::2] = True
+    assert regions.component_count(comb) == 21
+    comb[1, 1::4, -1] = comb[1, 3::4, 0] = True
+    assert regions.component_count(comb) == 1
+    assert regions.component_count(comb.transpose(2, 0, 1)) == 1

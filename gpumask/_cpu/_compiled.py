@@ -1,4 +1,4 @@
-"""The loops of ``distance`` compiled by numba, released from the GIL so that Python threads share the planes.
+"""The loops that numba compiles, released from the GIL so that Python threads share the planes.
 
 Sums are wrapped in the array's own type: numba widens uint16 + uint16 to 64 bits, which costs the vector units three
 quarters of their width.
@@ -136,3 +136,120 @@ def shell_sums(a, b, z, y, x, weights, partial, start, stop):
                 here, there = first[column], second[column]
                 product = np.float64(here.real) * there.real + np.float64(here.imag) * there.imag
                 sums[shells[column]] += product * weights[column]
+
+
+@_jit
+def _add_power(values, coefficients):
+    for column in range(values.size):
+        here = coefficients[column]
+        values[column] += np.float64(here.real) * here.real + np.float64(here.imag) * here.imag
+
+
+@_jit
+def folded_power(block, z, y, x, weights, partial, start, stop):
+    shells = np.empty(x.size, np.int64)
+    values = np.empty(x.size)
+    mate = stop - start  # the first plane of the mates; plane 0 has none
+    for plane in range(start, stop):
+        own, paired = plane - start, 0 < plane < z.size - plane
+        sums = partial[plane]
+        for row in range(y.size // 2 + 1):
+            mirrored = y.size - row
+            values[:] = 0.0
+            _add_power(values, block[own, row])
+            if paired:
+                _add_power(values, block[mate, row])
+            if 0 < row < mirrored:
+                _add_power(values, block[own, mirrored])
+                if paired:
+                    _add_power(values, block[mate, mirrored])
+            for column in range(x.size):
+                shells[column] = int(np.sqrt((y[row] + x[column]) + z[plane]) + 0.5)
+            for column in range(x.size):
+                sums[shells[column]] += values[column] * weights[column]
+        mate += paired
+
+
+@_jit
+def component_count(foreground):
+    """Rows as runs of voxels, joined by union-find where they touch those of the four neighbour rows before them."""
+    depth, height, width = foreground.shape
+    runs = 0
+    for z in range(depth):
+        for y in range(height):
+            row = foreground[z, y]
+            runs += row[0]
+            for x in range(1, width):
+                runs += row[x] > row[x - 1]
+    start, stop, parent = np.empty(runs, np.int64), np.empty(runs, np.int64), np.empty(runs, np.int64)
+    first = np.zeros(depth * height + 1, np.int64)
+    components = found = 0
+    for z in range(depth):
+        for y in range(height):
+            row = foreground[z, y]
+            here = z * height + y
+            for x in range(width):
+                if row[x] and (x == 0 or not row[x - 1]):
+                    start[found], parent[found] = x, found
+                if row[x] and (x == width - 1 or not row[x + 1]):
+                    stop[found] = x + 1
+                    found += 1
+            first[here + 1] = found
+            components += found - first[here]
+            for back, up in ((0, -1), (-1, -1), (-1, 0), (-1, 1)):
+                if z + back >= 0 and 0 <= y + up < height:
+                    there = here + back * height + up
+                    components -= _join(start, stop, parent, first[here], found, first[there], first[there + 1])
+    return components
+
+
+@_jit
+def _join(start, stop, parent, i, i_end, j, j_end):
+    """Join the runs i... of a row with those j... of another that they touch, at corners too; how many were apart."""
+    joined = 0
+    while i < i_end and j < j_end:
+        if start[i] <= stop[j] and start[j] <= stop[i]:
+            a, b = _root(parent, i), _root(parent, j)
+            if a != b:
+                parent[max(a, b)] = min(a, b)
+                joined += 1
+        if stop[i] < stop[j]:
+            i += 1
+        else:
+            j += 1
+    return joined
+
+
+@_jit
+def _root(parent, run):
+    while parent[run] != run:
+        parent[run] = parent[parent[run]]
+        run = parent[run]
+    return run
+
+
+@_jit
+def edge_sums(planes, edges, sums, first, start, stop):
+    """Planes start <= z < stop, the sums of plane `first` at 0."""
+    depth, height, width = planes.shape
+    slope = np.zeros(width)
+    for z in range(start, stop):
+        below, above = max(z - 1, 0), min(z + 1, depth - 1)
+        step = max(above - below, 1) * edges[0]
+        soft, steep = np.zeros(width), np.zeros(width)
+        for y in range(height):
+            row, under, over = planes[z, y], planes[below, y], planes[above, y]
+            up, down = max(y - 1, 0), min(y + 1, height - 1)
+            before, after, apart = planes[z, up], planes[z, down], max(down - up, 1) * edges[1]
+            for x in range(1, width - 1):
+                slope[x] = (np.float64(row[x + 1]) - np.float64(row[x - 1])) / (2 * edges[2])
+            if width > 1:
+                slope[0] = (np.float64(row[1]) - np.float64(row[0])) / edges[2]
+                slope[-1] = (np.float64(row[-1]) - np.float64(row[-2])) / edges[2]
+            for x in range(width):
+                value = np.float64(row[x])
+                along_z = (np.float64(over[x]) - np.float64(under[x])) / step
+                along_y = (np.float64(after[x]) - np.float64(before[x])) / apart
+                soft[x] += value * (1 - value)
+                steep[x] += np.sqrt(along_z * along_z + along_y * along_y + slope[x] * slope[x])
+        sums[z - first, 0], sums[z - first, 1] = soft.sum(), steep.sum()

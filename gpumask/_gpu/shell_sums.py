@@ -1,6 +1,6 @@
 """Sums over shells of a half transform, in float64, in one order of addition on every device and every run.
 
-Bytes per voxel of the box, counted, for an object that fills a share d of each axis: ``shell_power`` moves
+Bytes per voxel of the box, counted, for an object that takes a share d of each axis: ``shell_power`` moves
 20 + 16 d + 16 d² + 8 d³ (33 for d = 1/2), 16 of them in a buffer that an L2 cache of 40 MB holds; it reserves 4 d and
 a few times `CHUNK`. A whole transform and its sums would move 28 and reserve 8 to 12. ``shell_sums`` reads each of its
 arrays once, or one if both are the same.
@@ -9,7 +9,6 @@ arrays once, or one if both are the same.
 import numpy as np
 
 from gpumask import cuda
-from gpumask._gpu.bounding_box import bounding_box
 
 COLUMNS, THREADS = 32, 256  # as in shell_sums.cu
 BAND = 128  # rows of a block, at the most: 32 with their mates for each of its warps
@@ -29,18 +28,17 @@ def shell_sums(a, b, squares, weights, count):
     return cupy.asnumpy(partial).sum(axis=0)
 
 
-def shell_power(array, squares, weights, count):
+def shell_power(array, shape, squares, weights, count, each=None):
     cupy = cuda.cupy()
-    box = bounding_box(array)
-    if box is None:
-        return np.zeros(count)
-    partial = cupy.empty((len(array), count), np.float64)
+    partial = cupy.empty((shape[0], count), np.float64)
     add = _adder(squares, weights, partial, "complex64-power-transposed")
     with cuda.transforms(PLANS) as fft:
-        parts = list(_columns(array[box], array.shape, fft))
-        for first, lines in _lines(parts, array.shape):
+        parts = list(_columns(array, shape, fft))
+        for first, lines in _lines(parts, shape):
             lines = fft.fft(lines, axis=2, overwrite_x=True)
             add(lines, lines, first)
+            if each:
+                each(range(first, first + len(lines)), range(shape[1]), lines.transpose(0, 2, 1))
     return cupy.asnumpy(partial).sum(axis=0)
 
 
