@@ -9,6 +9,9 @@ import sys
 VERBS = {
     "create": "make a soft mask from a map",
     "inspect": "header, statistics, and what a mask measures",
+    "spectrum": "what masks do in Fourier space, compared",
+    "fsc": "Fourier shell correlation of half maps, and what to distrust in it",
+    "sharpen": "the mean of half maps, weighted, sharpened and low-passed",
     "demo": "a full run on a simulated particle",
     "doctor": "what this machine has, which device will be used, and why",
     "bench": "time this machine against other programs",
@@ -19,6 +22,7 @@ INTERRUPTED = 130
 def main(argv=None):
     """Run ``gpumask ARGV`` and return the exit code: 0 done, 2 usage, 3 input refused, 4 the demanded device is not
     there, 5 could not write or out of memory, 130 interrupted."""
+    from gpumask.cli import terminal
     from gpumask.errors import GpumaskError
 
     argv = sys.argv[1:] if argv is None else list(argv)
@@ -33,7 +37,7 @@ def main(argv=None):
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     except GpumaskError as error:
-        print(f"gpumask: {error}", file=sys.stderr)
+        print(f"gpumask: {terminal.in_flags(str(error))}", file=sys.stderr)
         return error.exit_code
     except MemoryError as error:
         print(f"gpumask: out of memory: {error}; use a smaller box or a larger machine", file=sys.stderr)

@@ -67,6 +67,7 @@ def fill(parser):
 
 def run(arguments):
     from gpumask import job, pipeline
+    from gpumask.cli import options as read
     from gpumask.errors import UsageError
 
     if arguments.dilate is not None and arguments.erode is not None:
@@ -81,7 +82,7 @@ def run(arguments):
         "like": arguments.like,
         "mode": arguments.mode,
         "nan_to": arguments.nan_to,
-        "voxel_size": voxel_size(arguments.voxel_size),
+        "voxel_size": read.voxel_size(arguments.voxel_size),
     }
     options |= {name: value for name, value in given.items() if value is not None}
     recipe = pipeline.build_recipe(
@@ -109,7 +110,7 @@ def run(arguments):
             voxel_size=options.get("voxel_size"),
             nan_to=options.get("nan_to"),
             plot=arguments.plot,
-            memory=memory(arguments.memory),
+            memory=read.memory(arguments.memory),
             progress=progress,
         )
     finally:
@@ -118,41 +119,10 @@ def run(arguments):
     if arguments.json:
         terminal.document(made)
     else:
-        _print(made, arguments)
+        _print(made)
 
 
-def voxel_size(text):
-    """``1.4`` or ``1,1.4,2`` (x,y,z) as (z, y, x) in Å; None stays None."""
-    from gpumask.errors import UsageError
-
-    if text is None:
-        return None
-    try:
-        numbers = [float(part) for part in text.replace("Å", "").rstrip("A").split(",")]
-    except ValueError:
-        numbers = []
-    if len(numbers) not in (1, 3) or not all(0 < n < float("inf") for n in numbers):
-        raise UsageError(f"voxel size must be one or three (x,y,z) numbers > 0 Å, got {text!r}")
-    return tuple(reversed(numbers * 3 if len(numbers) == 1 else numbers))
-
-
-def memory(text):
-    """``300MB`` or ``4GB`` in bytes; None stays None."""
-    from gpumask.errors import UsageError
-
-    if text is None:
-        return None
-    scale = {"MB": 10**6, "GB": 10**9, "MiB": 2**20, "GiB": 2**30}.get(text.lstrip("0123456789. "))
-    try:
-        size = float(text.rstrip("MGiB ")) * scale
-    except (TypeError, ValueError):
-        size = 0
-    if not 0 < size < float("inf"):
-        raise UsageError(f"memory must be a size such as 300MB or 4GB, got {text!r}")
-    return int(size)
-
-
-def _print(made, arguments):
+def _print(made):
     from gpumask import units
 
     size = made["voxel_size_angstrom"]
@@ -163,11 +133,11 @@ def _print(made, arguments):
     steps = ", ".join(f"{name} {value:.2f}" for name, value in seconds.items())
     if seconds["load"] > COMPILING:
         steps += "; load includes compiling, the first time on a machine"
-    judged = f"measured as wide as a raised cosine of {units.both(made['equivalent_edge_px'], zyx)}"
-    if made["minimum_soft_edge_px"] is not None:
-        judged += f"; 5 x resolution = {units.both(made['minimum_soft_edge_px'], zyx)}"
-    if made["verdict"]:
-        judged += f"; verdict: {made['verdict']}"
+    source = made["soft_edge_source"]
+    if source == "resolution":
+        asked = f"{recipe['resolution'].removesuffix('A')} Å"
+        source = f"chosen for {asked}: 5 x resolution = {units.both(made['minimum_soft_edge_px'], zyx)}, rounded up"
+    chosen = {"recipe": "", "default": "; the default, without --soft-edge or --resolution"}.get(source, f"; {source}")
     filtered = [(name, recipe[name]) for name in ("lowpass", "butterworth", "rect", "gaussian") if recipe[name]]
     level = f"{made['threshold']:.6g}" + ("" if recipe["threshold"][-1].isdigit() else f" = {recipe['threshold']}")
     base = units.volume_angstrom3(made["base_voxels"], zyx)
@@ -178,8 +148,8 @@ def _print(made, arguments):
             *filtered,
             ("threshold", f"{level}: {base:.0f} Å³ = {units.mass_kda(base):.0f} kDa of protein"),
             ("dilation", units.both(made["dilation_px"], zyx)),
-            ("soft edge", f"{units.both(made['soft_edge_px'], zyx)}, {edge}, style {recipe['style']}"),
-            ("edge", judged),
+            ("soft edge", f"{units.both(made['soft_edge_px'], zyx)}, {edge}, style {recipe['style']}{chosen}"),
+            ("verdict", terminal.verdict(made["equivalent_edge_px"], made["minimum_soft_edge_px"], size)),
             ("volume", f"{made['volume_angstrom3']:.0f} Å³ (sum of the mask values)"),
             ("time", f"{sum(seconds.values()):.2f} s ({steps})"),
             ("wrote", ", ".join(made["files"])),

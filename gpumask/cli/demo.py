@@ -48,22 +48,30 @@ def run(arguments):
     print("cropped to its own small box. --like puts it back on the grid of the map.")
     has_plot = _has_matplotlib()
     base, mask = folder / "head_base.mrc", folder / "head_mask.mrc"
-    options = ["--plot"] if has_plot else []
-    options += ["--force"] if arguments.force else []
+    plot = ["--plot"] if has_plot else []
+    force = ["--force"] if arguments.force else []
     device = ["--device", arguments.device] if arguments.device else []
-    options += device
     like = ["--like", str(folder / "map.mrc"), "-o", str(mask)]
-    sizes = ["--threshold", "0.05", "--dilate", "5px", "--soft-edge", "17px", "--resolution", f"{RESOLUTION:g}A"]
-    steps = [["create", str(base), *like, *sizes, *options], ["inspect", str(mask), *device]]
+    sizes = ["--threshold", "0.05", "--dilate", "5px", "--soft-edge", "17px"]
+    resolution = ["--resolution", f"{RESOLUTION:g}A"]
+    halves = ["--half1", str(folder / "half1.mrc"), "--half2", str(folder / "half2.mrc")]
+    figure = folder / "head_spectrum.png"
+    drawn = ["--plot", str(figure), *force] if has_plot else []
+    steps = [
+        ["create", str(base), *like, *sizes, *resolution, *plot, *force, *device],
+        ["inspect", str(mask), *resolution, *device],
+        ["spectrum", str(mask), *resolution, *halves, *drawn, *device],
+    ]
     for step in steps:
         print(f"\n$ gpumask {' '.join(step)}")
         code = cli.main(step)
         if code:
             return code
-    print("\nLook at it: " + (f"{folder / 'head_mask.png'} (three slices), or " if has_plot else ""), end="")
+    figures = f"{folder / 'head_mask.png'} (three slices), {figure} (spectrum), or " if has_plot else ""
+    print(f"\nLook at it: {figures}", end="")
     print(f"open map.mrc and head_mask.mrc of {folder} in ChimeraX.")
     if not has_plot:
-        print("With the extra `plot` (matplotlib) the demo also draws three slices.")
+        print("With the extra `plot` (matplotlib) the demo also draws three slices and the spectrum.")
     return 0
 
 

@@ -2,11 +2,14 @@
 
 from gpumask.cli import terminal
 
+JUDGED = ("equivalent_edge_px", "minimum_soft_edge_px", "voxel_size_angstrom", "power_db", "resolution")
+
 
 def fill(parser):
     parser.description = "Print the header and statistics of a map; of a mask also volume, centre, edge, islands."
     parser.set_defaults(run=run)
     parser.add_argument("file", metavar="FILE", help="map or mask (MRC/CCP4, .gz and .bz2 too)")
+    parser.add_argument("--resolution", metavar="RES", help="expected resolution, 3.5A; judges the edge of a mask")
     parser.add_argument("--voxel-size", metavar="X[,Y,Z]", help="Å; instead of the header's")
     parser.add_argument(
         "--nan-to", metavar="VALUE", type=float, help="replace NaN and Inf, which are refused otherwise"
@@ -17,10 +20,14 @@ def fill(parser):
 
 def run(arguments):
     from gpumask import job
-    from gpumask.cli.create import voxel_size
+    from gpumask.cli.options import voxel_size
 
     found = job.inspect(
-        arguments.file, device=arguments.device, voxel_size=voxel_size(arguments.voxel_size), nan_to=arguments.nan_to
+        arguments.file,
+        resolution=arguments.resolution,
+        device=arguments.device,
+        voxel_size=voxel_size(arguments.voxel_size),
+        nan_to=arguments.nan_to,
     )
     terminal.warn(found["warnings"])
     if arguments.json:
@@ -36,26 +43,17 @@ def run(arguments):
                    f"s.d. {found['standard_deviation']:.6g}, mode {found['mode']}"),
     ]  # fmt: skip
     if found["is_mask"]:
-        from gpumask import units
-
         low, high = found["bounding_box_px"]
         rows += [
             ("volume", f"{found['volume_angstrom3']:.0f} Å³ = {found['mass_kda']:.0f} kDa of protein"),
             ("centre", f"{_triple(found['centre_px'])} px from the corner = {_triple(found['centre_angstrom'])} Å"),
             ("bounds", f"{_triple(low, '.0f')} to {_triple(high, '.0f')} px"),
-            ("edge", _edge(found, units)),
             ("islands", found["components"]),
             ("faces", ", ".join(found["faces_touched"]) or "none touched"),
+            ("verdict", terminal.verdict(*(found[name] for name in JUDGED))),
         ]
     rows += [("label", text) for text in found["labels"]]
     terminal.table(rows)
-
-
-def _edge(found, units):
-    if found["binary"]:
-        return "none: the mask is binary; verdict: hard"
-    width = units.both(found["equivalent_edge_px"], found["voxel_size_angstrom"][::-1])
-    return f"as wide as a raised cosine of {width}" + (f"; verdict: {found['verdict']}" if found["verdict"] else "")
 
 
 def _triple(numbers, form=".1f"):

@@ -1,9 +1,13 @@
 """What the verbs print: one JSON document or lines for people; progress and warnings on stderr."""
 
+import re
 import sys
 import threading
 import time
 
+# Parameters of the library that errors and warnings name, where the command line has a flag; not in names of files.
+PARAMETERS = re.compile(r"(?<![\w./-])(assume_unmasked|b_factor|nan_to|mtf_pixel_size)(?![\w./-])(=?)")
+FLAGS = {"mtf_pixel_size": "mtf-voxel-size"}
 PATIENCE = 2.0  # s
 CLEAR = "\r\x1b[K"  # back to the start of the line, and empty it
 
@@ -60,9 +64,54 @@ def table(rows):
         print(f"{name:<{width}}  {value}")
 
 
+def columns(head, rows):
+    """Rows of a name and numbers in Å under their heads; None is a dash."""
+    names = [name for name, _ in rows]
+    width = max(map(len, names))
+    cells = [["-" if value is None else f"{value:.2f}" for value in values] for _, values in rows]
+    across = max(len(text) for row in [head, *cells] for text in row) + 2
+    print(" " * width + "".join(f"{text:>{across}}" for text in head))
+    for name, row in zip(names, cells, strict=True):
+        print(f"{name:<{width}}" + "".join(f"{text:>{across}}" for text in row))
+
+
 def warn(texts):
     for text in texts:
-        print(f"warning: {text}", file=sys.stderr)
+        print(f"warning: {in_flags(text)}", file=sys.stderr)
+
+
+def flags(found):
+    """What an FSC is to be distrusted for."""
+    warn(f"{flag['code']}: {flag['message']}" for flag in found)
+
+
+def resolution(angstrom, curve, masked):
+    """A resolution at 0.143 with the curve that it is of."""
+    of = {
+        "corrected_predicted": f"FSC corrected for {'the' if masked else 'a tight'} mask",
+        "masked": "FSC under the mask, not corrected",
+        "tight": "FSC under a tight mask, not corrected",
+        "unmasked": "unmasked FSC",
+    }
+    return f"{'none' if angstrom is None else format(angstrom, '.2f') + ' Å'}: {of[curve]} at 0.143"
+
+
+def in_flags(text):
+    """A text of the library in the words of the command line: ``assume_unmasked`` is ``--assume-unmasked`` here."""
+
+    def flag(match):
+        name = FLAGS.get(match[1], match[1].replace("_", "-"))
+        return f"--{name}{' ' * len(match[2])}"
+
+    return PARAMETERS.sub(flag, text)
+
+
+def verdict(edge, minimum, size, power_db=None, resolution=None):
+    """:func:`gpumask.mask.verdict_line`, and where there is none how to get it; `size` is [x, y, z] in Å."""
+    from gpumask import mask
+
+    line = mask.verdict_line(edge, minimum, size[::-1], power_db, resolution)
+    return line if mask.verdict(edge, minimum) else f"{line} (give one: --resolution 3.5A)"
 
 
 def by(triple, form=""):

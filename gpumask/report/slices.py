@@ -1,24 +1,21 @@
-"""Three orthogonal slices of a map with the contours of its mask."""
-
-import math
-from io import BytesIO
+"""Orthogonal slices of a map and its mask, in real space with the mask's contours and in Fourier space."""
 
 import numpy as np
 
-from gpumask import backend, units
-from gpumask.errors import MissingExtra, UsageError
+from gpumask import backend, fourier, units
+from gpumask.errors import UsageError
+from gpumask.mask import centre_of_mass
+from gpumask.report import canvas, planes
 
-# Each with what matplotlib would add to it and what would differ from day to day or version to version.
-FORMATS = {"png": {"Software": None}, "pdf": {"CreationDate": None}, "svg": {"Date": None}}
-
-# Okabe-Ito colours, told apart by the style of the line as well, so that print in grey still reads.
+# The style of the line tells the levels apart in print in grey.
 CONTOURS = (
-    (0.999, "#D55E00", "solid", "mask = 1 inside (contour at 0.999)"),
-    (0.5, "#0072B2", "dashed", "mask = 0.5"),
-    (0.001, "#009E73", (0, (1, 1)), "mask = 0 outside (contour at 0.001)"),
+    (0.999, canvas.VERMILLION, "solid", "mask = 1 inside (contour at 0.999)"),
+    (0.5, canvas.BLUE, "dashed", "mask = 0.5"),
+    (0.001, canvas.GREEN, (0, (1, 1)), "mask = 0 outside (contour at 0.001)"),
 )
-PLANES = ((0, 1, 2), (1, 0, 2), (2, 0, 1))  # axis cut, axis drawn upwards, axis drawn to the right
-NAMES = "zyx"
+RING = ("black", (0, (6, 2, 1, 2)))
+FAINTEST = -140.0  # dB: below it the rounding of float32 data shows and nothing else
+SMALLEST_RANGE = 20.0  # dB: what a colour bar spans at least
 
 
 def draw(mask, volume=None, *, voxel_size, centre=None, title=None, format="png"):
@@ -52,128 +49,179 @@ def draw(mask, volume=None, *, voxel_size, centre=None, title=None, format="png"
     UsageError
         Unknown format, different boxes, or a centre outside the box.
     """
-    if format not in FORMATS:
-        raise UsageError(f"a figure is drawn as {', '.join(FORMATS)}, got {format!r}")
+    edges, point = _checked(mask, volume, voxel_size, centre, format)
+    lengths = planes.lengths(mask.shape, edges)
+    scale = min(7.6 / sum(planes.across(lengths)), 8.0 / planes.tallest(lengths))  # inch per Å
+    # with the axes' labels; the legend needs the least
+    width = max(sum(planes.across(lengths)) * scale + 2.8, 5.8)
+    figure = canvas.new(width, max(planes.tallest(lengths) * scale, 1.0) + (1.4 if title is None else 1.7))
+    panels = figure.subplots(1, 3, width_ratios=planes.across(lengths))
+    _real_space(panels, mask, volume, edges, point, scale)
+    columns = 4 if width > 10 else 2
+    canvas.legend(figure, _handles(point), loc="outside lower center", ncols=columns, fontsize=9)
+    if title is not None:
+        canvas.title(figure, title)
+    return canvas.encode(figure, format)
+
+
+def draw_both(mask, volume=None, *, voxel_size, centre=None, resolution=None, title=None, format="png"):
+    """Draw map and mask in both spaces, a row each of the planes xy, xz and yz: in real space as :func:`draw` does, in
+    Fourier space the power in the planes through the origin (see :func:`gpumask.fourier.central_planes`).
+
+    Parameters
+    ----------
+    mask, volume, voxel_size, centre, title, format
+        See :func:`draw`; without a map its two rows are absent.
+    resolution : float, optional
+        Å; a ring at this resolution in Fourier space.
+
+    Returns
+    -------
+    bytes
+        The file. PNG and PDF are the same bytes for the same input.
+
+    Raises
+    ------
+    MissingExtra
+        matplotlib is not installed.
+    UsageError
+        Unknown format, different boxes, a centre outside the box, or a resolution that is none.
+    """
+    edges, point = _checked(mask, volume, voxel_size, centre, format)
+    ring = None if resolution is None else 1 / units.angstrom(resolution)
+    kinds = [("mask", mask, None)] if volume is None else [("map", volume, volume), ("mask", mask, None)]
+    lengths, extents = planes.lengths(mask.shape, edges), tuple(1 / v for v in edges)
+    scale, stretch = (min(5.6 / sum(planes.across(sizes)), 4.0 / planes.tallest(sizes)) for sizes in (lengths, extents))
+    # In inches: the panels of a row have one scale, which no automatic layout keeps. Titles and names of rows must fit.
+    columns = [
+        max(a * scale, b * stretch, 1.35) for a, b in zip(planes.across(lengths), planes.across(extents), strict=True)
+    ]
+    tall, low = max(planes.tallest(lengths) * scale, 1.0), max(planes.tallest(extents) * stretch, 1.35)
+    width = max(0.3 + sum(columns) + 3 * 0.75 + 1.0, 7.4)
+    height = len(kinds) * (tall + 1.3 + low + 0.85) + (0.5 if title is None else 0.9)
+    figure = canvas.new(width, height, layout=None)
+
+    def place(left, bottom, across, up):
+        return figure.add_axes((left / width, bottom / height, across / width, up / height))
+
+    def row(name, base, room, sizes, by):
+        """Three panels, each in the middle of its column and of the row, and where the last column ends."""
+        figure.text(0.2 / width, (base + room / 2) / height, name, rotation=90, ha="center", va="center", fontsize=10)
+        panels, right = [], 0.3
+        for column, (_, up, across) in zip(columns, planes.PLANES, strict=True):
+            long, high = sizes[across] * by, sizes[up] * by
+            panels.append(place(right + 0.75 + (column - long) / 2, base + (room - high) / 2, long, high))
+            right += 0.75 + column
+        return panels, right
+
+    base = height - (0.0 if title is None else 0.4)
+    for name, shown, behind in kinds:
+        base -= 0.8 + tall
+        panels, _ = row(f"{name}, real space", base, tall, lengths, scale)
+        _real_space(panels, mask, behind, edges, point, scale, right=False)
+        base -= 0.85 + low
+        panels, right = row(f"{name}, Fourier space", base, low, extents, stretch)
+        image = _fourier_space(panels, shown, edges, ring)
+        bar = figure.colorbar(image, cax=place(right + 0.15, base, 0.13, low), extend="min")
+        bar.set_label("power (dB, largest = 0)", fontsize=9)
+        bar.ax.tick_params(labelsize=8)
+        base -= 0.5
+    handles = _handles(point)
+    if ring is not None:
+        handles.append((_line(*RING), f"ring at {units.angstrom(resolution):g} Å"))
+    canvas.legend(figure, handles, loc="lower center", ncols=3, fontsize=9)
+    if title is not None:
+        canvas.title(figure, title)
+    return canvas.encode(figure, format)
+
+
+def _checked(mask, volume, voxel_size, centre, format):
+    """Voxel edges and the point to cut through, both (z, y, x)."""
+    canvas.check(format)
     if mask.ndim != 3 or (volume is not None and volume.shape != mask.shape):
         shapes = _by(mask.shape) + ("" if volume is None else f" and {_by(volume.shape)}")
         raise UsageError(f"mask and map must be 3-D arrays of one box, got {shapes} (z, y, x)")
     edges = tuple(float(v) for v in np.broadcast_to(voxel_size, 3))
-    point = _centre_of_mass(mask) if centre is None else tuple(float(c) for c in centre)
-    if not all(-0.5 <= c <= n - 0.5 for c, n in zip(point, mask.shape, strict=True)):
-        raise UsageError(
-            f"the centre must lie in the box of {_by(mask.shape[::-1])} px (x, y, z), got "
-            + ", ".join(f"{c:g}" for c in units.xyz(point))
-        )
-    drawn = BytesIO()
-    _figure(mask, volume, edges, point, title).savefig(drawn, format=format, metadata=FORMATS[format])
-    return drawn.getvalue()
+    if centre is None:
+        centre = centre_of_mass(mask) or tuple(n // 2 for n in mask.shape)
+    return edges, planes.point(centre, mask.shape)
 
 
-def _figure(mask, volume, edges, centre, title):
-    try:
-        from matplotlib.figure import Figure
-        from matplotlib.lines import Line2D
-    except ImportError as error:
-        raise MissingExtra("drawing needs matplotlib: pip install 'gpumask[plot]'") from error
-
-    lengths = [n * v for n, v in zip(mask.shape, edges, strict=True)]
-    widths = [lengths[across] for _, _, across in PLANES]
-    tallest = max(lengths[up] for _, up, _ in PLANES)
-    scale = min(7.6 / sum(widths), 8.0 / tallest)  # inch per Å
-    width = max(sum(widths) * scale + 2.8, 5.8)  # with the axes' labels; the legend needs the least
-    height = max(tallest * scale, 1.0) + (1.4 if title is None else 1.7)
-    figure = Figure(figsize=(width, height), dpi=200, layout="constrained")
-    figure.get_layout_engine().set(w_pad=0.06, h_pad=0.06, wspace=0.02)
-    panels = figure.subplots(1, 3, width_ratios=widths)
-    ticks = [max(1, min(5, int(length * scale / 0.3))) for length in lengths]  # no closer than 0.3 inch
-
-    cuts = [min(max(round(c), 0), n - 1) for c, n in zip(centre, mask.shape, strict=True)]
-    positions = units.corner_px_to_angstrom(cuts, edges)
-    behind = mask if volume is None else volume
-    planes = [np.asarray(backend.to_numpy(behind.take(cuts[a], axis=a)), np.float32) for a, _, _ in PLANES]
+def _real_space(panels, mask, volume, edges, centre, scale, right=True):
+    cuts = planes.nearest(centre, mask.shape)
+    images = planes.through(mask if volume is None else volume, cuts)
     # A mask is drawn in light grey, so that its contours stay visible.
-    low, high = (0, 2.5) if volume is None else _grey_range(planes)
-    for axes, plane, (cut, up, across) in zip(panels, planes, PLANES, strict=True):
-        axes.imshow(plane, cmap="gray_r", vmin=low, vmax=high, origin="lower", aspect=edges[up] / edges[across])
-        _contours(axes, np.asarray(backend.to_numpy(mask.take(cuts[cut], axis=cut)), np.float32))
-        _cross(axes, centre[across], centre[up])
-        _label(axes, edges, ticks, up, across)
-        axes.set_title(f"{NAMES[cut]} = {cuts[cut]} px = {positions[cut]:.1f} Å", fontsize=10)
-    _scale_bar(panels[0], mask.shape, edges)
+    low, high = (0, 2.5) if volume is None else planes.grey_range(images)
+    for axes, image, plane, (_, up, across) in zip(
+        panels, images, planes.through(mask, cuts), planes.PLANES, strict=True
+    ):
+        axes.imshow(image, cmap="gray_r", vmin=low, vmax=high, origin="lower", aspect=edges[up] / edges[across])
+        _contours(axes, plane)
+        planes.cross(axes, centre[across], centre[up])
+    planes.label(panels, mask.shape, edges, cuts, scale, right)
 
-    handles = [Line2D([], [], color=c, linestyle=s, linewidth=1.6, label=t) for _, c, s, t in CONTOURS]
+
+def _fourier_space(panels, array, edges, ring):
+    """The three planes of power; the image that a colour bar may stand for."""
+    powers = _decibel([backend.to_numpy(plane) for plane in fourier.central_planes(array)])
+    low = min(np.percentile(np.concatenate([p.ravel() for p in powers]), 1), -SMALLEST_RANGE)
+    for axes, plane, (cut, up, across) in zip(panels, powers, planes.PLANES, strict=True):
+        extent = [*_span(array.shape[across], edges[across]), *_span(array.shape[up], edges[up])]
+        image = axes.imshow(plane, cmap="gray_r", vmin=low, vmax=0, origin="lower", extent=extent)
+        if ring is not None:
+            _ring(axes, ring)
+        _label_frequencies(axes, up, across)
+        axes.set_title(f"$k_{planes.NAMES[cut]}$ = 0", fontsize=10)
+    return image
+
+
+def _decibel(amplitudes):
+    """|F| as power in dB relative to the largest of all planes, no lower than FAINTEST."""
+    largest = max(plane.max() for plane in amplitudes) or 1.0
+    return [20 * np.log10(np.maximum(plane / largest, 10 ** (FAINTEST / 20))) for plane in amplitudes]
+
+
+def _span(count, edge):
+    """Where the pixels of a transform with its zero frequency at ``n // 2`` begin and end, 1/Å."""
+    return [(side - count // 2) / (count * edge) for side in (-0.5, count - 0.5)]
+
+
+def _ring(axes, radius):
+    """A circle on a white one, to be seen on any grey."""
+    from matplotlib.patches import Circle
+
+    colour, style = RING
+    for drawn, width, line in (("white", 3.4, "solid"), (colour, 1.6, style)):
+        axes.add_patch(Circle((0, 0), radius, fill=False, edgecolor=drawn, linewidth=width, linestyle=line))
+
+
+def _label_frequencies(axes, up, across):
+    for axis, drawn, end in ((axes.xaxis, across, axes.get_xlim()[1]), (axes.yaxis, up, axes.get_ylim()[1])):
+        axis.set_label_text(f"$k_{planes.NAMES[drawn]}$ (1/Å)", fontsize=9)
+        axis.set_tick_params(labelsize=8)
+        mark = planes.round_below(0.9 * end, (1, 1.5, 2, 2.5, 3, 4, 5, 6, 8))
+        axis.set_ticks([-mark, 0, mark], [f"−{mark:g}", "0", f"{mark:g}"])
+
+
+def _handles(centre):
+    """What the legend says of the contours and the cross."""
+    from matplotlib.lines import Line2D
+
     where = ", ".join(f"{c:.1f}" for c in units.xyz(centre))
-    cross = {"color": "black", "marker": "+", "markersize": 11, "markeredgewidth": 1.6, "linestyle": "none"}
-    handles.append(Line2D([], [], label=f"centre x, y, z = {where} px", **cross))
-    columns = 4 if width > 10 else 2
-    figure.legend(handles=handles, loc="outside lower center", ncols=columns, fontsize=9, frameon=False)
-    if title is not None:
-        figure.suptitle(title, fontsize=12)
-    return figure
+    cross = Line2D([], [], color="black", marker="+", markersize=11, markeredgewidth=1.6, linestyle="none")
+    return [*((_line(c, s), t) for _, c, s, t in CONTOURS), (cross, f"centre x, y, z = {where} px")]
+
+
+def _line(colour, style):
+    from matplotlib.lines import Line2D
+
+    return Line2D([], [], color=colour, linestyle=style, linewidth=1.6)
 
 
 def _contours(axes, plane):
     for level, colour, style, _ in CONTOURS:
         if plane.min() < level < plane.max():
             axes.contour(plane, levels=[level], colors=[colour], linestyles=[style], linewidths=1.3)
-
-
-def _cross(axes, x, y):
-    """A black cross on a white one, to be seen on any grey."""
-    axes.plot([x], [y], marker="+", markersize=15, markeredgewidth=4.0, color="white", linestyle="none")
-    axes.plot([x], [y], marker="+", markersize=13, markeredgewidth=1.6, color="black", linestyle="none")
-
-
-def _label(axes, edges, ticks, up, across):
-    """px below and to the left, Å from the first voxel above and to the right; at most ticks[axis] each."""
-    from matplotlib.ticker import MaxNLocator
-
-    top = axes.secondary_xaxis("top", functions=_scaling(edges[across])).xaxis
-    right = axes.secondary_yaxis("right", functions=_scaling(edges[up])).yaxis
-    for axis, drawn, unit, grey in (
-        (axes.xaxis, across, "px", "0"),
-        (axes.yaxis, up, "px", "0"),
-        (top, across, "Å", "0.35"),
-        (right, up, "Å", "0.35"),
-    ):
-        axis.set_label_text(f"{NAMES[drawn]} ({unit})", fontsize=9, color=grey)
-        axis.set_tick_params(labelsize=8, colors=grey)
-        axis.set_major_locator(MaxNLocator(ticks[drawn], steps=[1, 2, 2.5, 5, 10], min_n_ticks=1))
-
-
-def _scaling(edge):
-    """px to Å and back."""
-    return lambda pixels: pixels * edge, lambda angstroms: angstroms / edge
-
-
-def _scale_bar(axes, shape, edges):
-    """A bar of a round number of Å, up to a quarter of the panel, in its lower left corner."""
-    wanted = 0.25 * shape[2] * edges[2]
-    power = 10.0 ** math.floor(math.log10(wanted))
-    length = max(step * power for step in (1, 2, 5) if step * power <= wanted)
-    left, bottom = 0.05 * shape[2], 0.07 * shape[1]
-    bar = length / edges[2]
-    for colour, width, extra in (("white", 6.0, 0.004 * shape[2]), ("black", 3.0, 0.0)):
-        axes.plot([left - extra, left + bar + extra], [bottom] * 2, color=colour, lw=width, solid_capstyle="butt")
-    text = {"ha": "center", "va": "bottom", "fontsize": 9}
-    box = {"boxstyle": "square,pad=0.1", "facecolor": "white", "edgecolor": "none", "alpha": 0.8}
-    middle = (left + bar / 2, bottom)
-    axes.annotate(f"{length:g} Å", middle, (0, 4), textcoords="offset points", bbox=box, **text)
-
-
-def _grey_range(planes):
-    """Values drawn white and black, the same for the three slices; a few extreme voxels do not set them."""
-    values = np.concatenate([p.ravel() for p in planes])
-    low, high = np.percentile(values, (1, 99.8))
-    return (low, high) if low < high else (values.min(), values.max() + 1)
-
-
-def _centre_of_mass(mask):
-    """Centre of mass in px from the corner; the box centre where nothing has weight."""
-    profiles = [backend.to_numpy(mask.sum(axis=others, dtype=np.float64)) for others in ((1, 2), (0, 2), (0, 1))]
-    if not profiles[0].sum() > 0:
-        return tuple(n // 2 for n in mask.shape)
-    return tuple(float(p @ np.arange(len(p)) / p.sum()) for p in profiles)
 
 
 def _by(shape):

@@ -1,4 +1,4 @@
-"""Files in, files out: the one path that the command line and every integration share."""
+"""A mask from a map: recipes read, one box at a time made in memory or in slabs, and written with its provenance."""
 
 import json
 import math
@@ -8,11 +8,12 @@ from pathlib import Path
 import numpy as np
 
 import gpumask
-from gpumask import backend, io, mask, pipeline, regions, slabs, units
+from gpumask import backend, io, pipeline, slabs, units
 from gpumask.errors import InputNotFound, OutOfMemory, UsageError, WriteFailed
+from gpumask.job import outputs
 from gpumask.recipe import loads
 
-MAP_SUFFIXES = (".mrc", ".map", ".ccp4", ".rec")
+LABEL = "gpumask {} create, recipe {}"
 MEMORY_SHARE = 0.8  # of what is free
 
 
@@ -92,15 +93,11 @@ def create(
     map_path, output = Path(map_path), Path(output)
     if not output.name:
         raise WriteFailed(f"{output}: is a folder; give the name of a file")
-    sidecar, picture = _beside(output, ".json"), _beside(output, ".png")
-    outputs = [output, sidecar, *([picture] if plot else [])]
+    sidecar, picture = outputs.beside(output, ".json"), outputs.beside(output, ".png")
+    targets = [output, sidecar, *([picture] if plot else [])]
     if output.suffix.lower() in (".json", ".png"):
         raise UsageError(f"{output}: a mask needs a name of its own beside {sidecar.name}; use .mrc")
-    for path in outputs:
-        io.check_output(path, overwrite)
-        for source in (map_path, like):
-            if source is not None and path.exists() and Path(source).exists() and path.samefile(source):
-                raise UsageError(f"{path}: is an input; give the output another name")
+    outputs.check(targets, (map_path, like), overwrite)
     device, reason = backend.choose(device)
     progress = progress or (lambda name, share=None: None)
     run = _Run(recipe, device, backend.is_demanded(reason), memory, progress)
@@ -127,7 +124,7 @@ def create(
         made = run.made
         return {
             "output": str(output),
-            "files": [str(path) for path in outputs],
+            "files": [str(path) for path in targets],
             "recipe": recipe.to_dict(),
             "recipe_hash": recipe.hash,
             "input": {"path": str(map_path), "sha256": digest},
@@ -143,6 +140,7 @@ def create(
             "threshold": made.threshold,
             "dilation_px": made.dilation_px,
             "soft_edge_px": made.soft_edge_px,
+            "soft_edge_source": _edge_source(recipe),
             "minimum_soft_edge_px": made.minimum_soft_edge_px,
             "equivalent_edge_px": made.equivalent_edge_px,
             "base_voxels": made.base_voxels,
@@ -159,7 +157,7 @@ def create(
     def write_document(stream):
         stream.write((json.dumps(document(), indent=2) + "\n").encode())
 
-    label = f"gpumask {gpumask.__version__} create, recipe {recipe.hash}"
+    label = LABEL.format(gpumask.__version__, recipe.hash)
     if streamed:
         run.notes.append(f"{map_path}: made in slabs, since the whole box needs more memory than may be used")
 
@@ -248,65 +246,8 @@ class _Run:
         return volume.with_data(np.concatenate(made), recipe=self.recipe)
 
 
-def _beside(output, suffix):
-    """``mask.json`` for ``mask.mrc``; a suffix that no map has belongs to the name."""
-    stem = output.stem if output.suffix.lower() in MAP_SUFFIXES else output.name
-    return output.with_name(stem + suffix)
-
-
-def inspect(path, *, device=None, voxel_size=None, nan_to=None):
-    """Header and statistics of a file, and what it measures where it is a mask; computed on `device`.
-
-    Returns
-    -------
-    dict
-        What ``gpumask inspect --json`` prints; triples are x, y, z.
-    """
-    device, reason = backend.choose(device)
-    volume, notes = io.load(path, voxel_size=voxel_size, nan_to=nan_to)
-    with backend.current(device):
-        return _inspected(path, backend.place(volume, device), notes, device, reason)
-
-
-def _inspected(path, volume, notes, device, reason):
-    low, high, mean, deviation = backend.of(volume.data).statistics(volume.data)
-    document = {
-        "path": str(path),
-        "box": units.xyz(volume.shape),
-        "voxel_size_angstrom": units.xyz(volume.voxel_size),
-        "origin_angstrom": units.xyz(volume.origin),
-        "nstart": units.xyz(volume.header.nstart),
-        "mode": volume.header.mode,
-        "labels": list(volume.header.labels),
-        "is_mask": mask.is_mask(low, high),
-        "min": low,
-        "max": high,
-        "mean": mean,
-        "standard_deviation": deviation,
-        "device": device,
-        "device_reason": reason,
-        "warnings": notes,
-    }
-    if document["is_mask"]:
-        document |= _measures(volume)
-    return document
-
-
-def _measures(volume):
-    data = volume.data
-    size = units.volume_angstrom3(float(data.sum(dtype="float64")), volume.voxel_size)
-    centre = mask.centre_of_mass(data)
-    box = regions.bounding_box(data > 0)
-    edge = mask.equivalent_edge(data)
-    return {
-        "volume_angstrom3": size,
-        "mass_kda": units.mass_kda(size),
-        "centre_px": units.xyz(centre),
-        "centre_angstrom": units.xyz(units.corner_px_to_angstrom(centre, volume.voxel_size, volume.origin)),
-        "bounding_box_px": [units.xyz(s.start for s in box), units.xyz(s.stop for s in box)],
-        "equivalent_edge_px": edge,
-        "components": regions.component_count(data >= 0.5),
-        "faces_touched": mask.faces_touched(data),
-        "binary": bool(((data == 0) | (data == 1)).all()),
-        "verdict": mask.verdict(edge, None),
-    }
+def _edge_source(recipe):
+    """Where the width of the soft edge comes from: ``recipe``, ``resolution`` (5·resolution/voxel) or ``default``."""
+    if recipe.soft_edge is not None or recipe.near is not None:
+        return "recipe"
+    return "default" if recipe.resolution is None else "resolution"

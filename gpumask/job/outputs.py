@@ -1,0 +1,72 @@
+"""Names of what a job writes, and what may not be written over."""
+
+import csv
+import io as streams
+import json
+from contextlib import contextmanager
+from pathlib import Path
+
+from gpumask import io
+from gpumask.errors import UsageError, WriteFailed
+
+MAP_SUFFIXES = (".mrc", ".map", ".ccp4", ".rec")
+
+
+def check(outputs, inputs, overwrite):
+    """Raise where an output cannot be written, or is an input."""
+    for path in outputs:
+        io.check_output(path, overwrite)
+        for source in inputs:
+            if source is not None and path.exists() and Path(source).exists() and path.samefile(source):
+                raise UsageError(f"{path}: is an input; give the output another name")
+
+
+def beside(output, suffix):
+    """``mask.json`` for ``mask.mrc``; a suffix that no map has belongs to the name."""
+    stem = output.stem if output.suffix.lower() in MAP_SUFFIXES else output.name
+    return output.with_name(stem + suffix)
+
+
+def figure_format(path):
+    """The format that a figure's name asks for; refused where it cannot be drawn."""
+    from gpumask.report import canvas
+
+    form = path.suffix.lower().removeprefix(".")
+    if form not in canvas.FORMATS:
+        raise UsageError(f"{path}: a figure is written as .{', .'.join(canvas.FORMATS)}; give it such a name")
+    canvas.new(1, 1)  # where matplotlib is missing, that is said before the work
+    return form
+
+
+@contextmanager
+def folder(path):
+    """A folder for outputs, made where it is not there; what was made is gone again where the work in it fails."""
+    path = Path(path)
+    made = [part for part in (path, *path.parents) if not part.exists()]
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise WriteFailed(f"{path}: cannot be made: {error.strerror}; give another folder with -o") from error
+    try:
+        yield path
+    except BaseException:
+        for part in made:
+            try:
+                part.rmdir()
+            except OSError:  # another program has put a file into it
+                break
+        raise
+
+
+def document(values):
+    """The bytes of a JSON file."""
+    return (json.dumps(values, indent=2, allow_nan=False) + "\n").encode()
+
+
+def table(rows):
+    """The bytes of a CSV file with a line of names; None is an empty field, floats read back as they are."""
+    stream = streams.StringIO(newline="")
+    writer = csv.DictWriter(stream, list(rows[0]), lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    return stream.getvalue().encode()
