@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 
 import gpumask as gm
-from gpumask import correlation, fourier, mask, simulation, spectrum, units
+from gpumask import correlation, fourier, mask, phases, simulation, spectrum, units
 
 HERE = Path(__file__).resolve().parent
 BLUE, ORANGE, GREEN, PINK, GREY = "#0072B2", "#D55E00", "#009E73", "#CC79A7", "#555555"  # Okabe-Ito
@@ -610,7 +610,7 @@ def shared_content():
     }
     curves = {name: ([], []) for name in masks}
     for seed in range(draws):
-        turned = (correlation.randomize_phases(noise, shape, pixel, 0, seed, i) for i, noise in enumerate(noises))
+        turned = (phases.randomized(noise, shape, pixel, 0, seed, i) for i, noise in enumerate(noises))
         first, second = (low_passed() + fourier.irfftn(transform, shape) for transform in turned)
         for name, array in masks.items():
             curves[name][0].append(masked_curve(first, second, array)[0])

@@ -30,6 +30,7 @@ _MODULES = (
     "io",
     "local_resolution",
     "mask",
+    "phases",
     "recipe",
     "regions",
     "sharpening",

@@ -10,7 +10,7 @@ from numbers import Real
 
 import numpy
 
-from gpumask import backend, correlation, fourier, spectrum, units
+from gpumask import backend, correlation, fourier, phases, spectrum, units
 from gpumask.errors import InputRefused, UsageError
 from gpumask.mask import edge_profile
 
@@ -300,7 +300,7 @@ def _sphere(across, scale):
 def _randomized(halves, half, array, seed):
     """A half map with random phases from the onset on, float32."""
     transform = fourier.rfftn(array, "float32")
-    turned = correlation.randomize_phases(transform, halves.shape, halves.voxel_size, halves.onset, seed, half)
+    turned = phases.randomized(transform, halves.shape, halves.voxel_size, halves.onset, seed, half)
     del transform
     return fourier.irfftn(turned, halves.shape)
 

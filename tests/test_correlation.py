@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 import gpumask as gm
-from gpumask import backend, correlation, fourier, io, spectrum
+from gpumask import backend, correlation, fourier, io, phases, spectrum
 from gpumask.errors import InputRefused, UsageError
 
 CLOSED = 1e-6  # relative: the analytic values are given to six digits or more
@@ -143,7 +143,7 @@ def test_an_onset_that_cannot_be(rule):
 def test_random_phases_keep_amplitudes_and_hermitian_mates(xp, shape, size):
     noise = np.random.default_rng(0).standard_normal(shape)
     transform = fourier.rfftn(xp.asarray(noise))
-    turned = correlation.randomize_phases(transform, shape, size, 3, seed=5, half=0)
+    turned = phases.randomized(transform, shape, size, 3, seed=5, half=0)
     before, after = backend.to_numpy(transform), backend.to_numpy(turned)
     assert np.abs(np.abs(after) - np.abs(before)).max() <= 1e-12 * np.abs(before).max()
     shells = fourier.shells(shape, size)
@@ -161,7 +161,7 @@ def test_random_phases_keep_amplitudes_and_hermitian_mates(xp, shape, size):
 def test_random_phases_are_uniform_and_differ_with_seed_half_and_wave_vector():
     shape = (64,) * 3
     ones = np.ones((64, 64, 33), complex)
-    draws = [correlation.randomize_phases(ones, shape, 1.0, 1, *key) for key in ((0, 0), (1, 0), (0, 1))]
+    draws = [phases.randomized(ones, shape, 1.0, 1, *key) for key in ((0, 0), (1, 0), (0, 1))]
     inner = [d[:, :, 1:32].reshape(-1) for d in draws]
     limit = 4 / math.sqrt(len(inner[0]))  # standard errors of a mean of unit phasors
     for values in inner:
@@ -174,18 +174,16 @@ def test_random_phases_are_uniform_and_differ_with_seed_half_and_wave_vector():
 
 def test_random_phases_belong_to_the_wave_vector():
     """The same in a larger box, wherever both have the coefficient; any chunk of planes gives the same."""
-    small, large = (
-        correlation.randomize_phases(np.ones((n, n, n // 2 + 1), complex), (n,) * 3, 1.0, 1, 3, 1) for n in (12, 20)
-    )
+    small, large = (phases.randomized(np.ones((n, n, n // 2 + 1), complex), (n,) * 3, 1.0, 1, 3, 1) for n in (12, 20))
     index = list(range(-5, 6))
     assert np.array_equal(small[np.ix_(index, index, range(1, 6))], large[np.ix_(index, index, range(1, 6))])
 
 
 def test_random_phases_do_not_depend_on_chunks(monkeypatch):
     ones = np.ones((12, 10, 8), complex)
-    whole = correlation.randomize_phases(ones, (12, 10, 14), 1.0, 2, 7, 0)
-    monkeypatch.setattr(correlation, "CHUNK", 1)
-    assert np.array_equal(correlation.randomize_phases(ones, (12, 10, 14), 1.0, 2, 7, 0), whole)
+    whole = phases.randomized(ones, (12, 10, 14), 1.0, 2, 7, 0)
+    monkeypatch.setattr(phases, "CHUNK", 1)
+    assert np.array_equal(phases.randomized(ones, (12, 10, 14), 1.0, 2, 7, 0), whole)
 
 
 # The leak
@@ -219,7 +217,7 @@ def test_masking_before_randomising_would_hide_the_leak():
     wrong = []
     for half, array in enumerate((first, second)):
         transform = fourier.rfftn(array * mask)
-        wrong.append(correlation.randomize_phases(transform, mask.shape, 1.0, prepared.onset, 0, half))
+        wrong.append(phases.randomized(transform, mask.shape, 1.0, prepared.onset, 0, half))
     judged = slice(prepared.onset + 1, prepared.onset + 6)
     sums = [
         fourier.shell_sums(a, b, mask.shape, 1.0) for a, b in ((wrong[0], wrong[1]), (wrong[0],) * 2, (wrong[1],) * 2)

@@ -30,6 +30,7 @@ FLOORS = {
     "fourier": 4,
     "simulation": 4,
     "spectrum": 4,
+    "phases": 4,
     "correlation": 4,
     "directional": 4,
     "resolution": 4,

@@ -26,6 +26,7 @@ from gpumask import (
     job,
     local_resolution,
     mask,
+    phases,
     pipeline,
     recipe,
     regions,
@@ -38,8 +39,8 @@ from gpumask.volume import Header
 
 FOLDER = Path(gm.__file__).parent
 MODULES = (
-    errors, units, star, emdb, recipe, io, filters, fourier, correlation, directional, grids, regions, mask, sharpening,
-    local_resolution,
+    errors, units, star, emdb, recipe, io, filters, fourier, phases, correlation, directional, grids, regions, mask,
+    sharpening, local_resolution,
 )  # fmt: skip
 BASE = np.zeros((9, 10, 11), bool)
 BASE[4, 5, 6] = True
@@ -163,13 +164,13 @@ CALLS = {
     "correlation.variance": lambda: correlation.variance(0, 4) == 0.25,
     "correlation.band": lambda: correlation.band(0.5, 100)[0] < 0.5 < correlation.band(0.5, 100)[1],
     "correlation.onset_shell": lambda: correlation.onset_shell(np.array([1, 0.9, 0.7]), SHELLS, 0.8) == 2,
-    "correlation.randomize_phases": lambda: np.allclose(
-        np.abs(correlation.randomize_phases(HALVES[0], MAP.shape, 2, 1, 0, 0)), np.abs(HALVES[0])
+    "phases.randomized": lambda: np.allclose(
+        np.abs(phases.randomized(HALVES[0], MAP.shape, 2, 1, 0, 0)), np.abs(HALVES[0])
     ),
     "correlation.signs_of_a_mask": lambda: correlation.signs_of_a_mask(NOISE[0], NOISE[1]) == (0, []),
     "correlation.check_half_maps": lambda: correlation.check_half_maps(*NOISE) is None,
     "correlation.half_maps": lambda: correlation.half_maps(*NOISE, 2, onset="10A").onset == 3,
-    "correlation.HalfMaps": lambda: len(correlation.half_maps(*NOISE, 2, onset="10A").predicted(np.ones_like(MAP))) == 5,
+    "correlation.HalfMaps": lambda: len(correlation.half_maps(*NOISE, 2, "10A").predicted(np.ones_like(MAP))) == 5,
     "directional.conical_fsc": lambda: directional.conical_fsc(*NOISE[[0, 0]], 2, axes=5).cfar > 0,
     "directional.DirectionalFSC": lambda: len(directional.conical_fsc(*NOISE, 2, axes=5).to_dict()["curves"]) == 5,
     "directional.fsc_volume": lambda: directional.fsc_volume(*NOISE[[0, 0]], 2).volume[4, 5, 5] == 1,

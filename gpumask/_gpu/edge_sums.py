@@ -1,4 +1,4 @@
-"""``Σm(1 - m)`` and ``Σ|∇m|`` of each plane first <= z < last, in float64, by central differences over the voxel `edges`."""
+"""``Σm(1 - m)`` and ``Σ|∇m|`` of each plane first <= z < last; central differences over the voxel `edges`, float64."""
 
 from gpumask._cpu.edge_sums import plane_by_plane
 
