@@ -327,6 +327,34 @@ def shell_products(a, b, shape, voxel_size, convention="hermitian"):
     return tuple(fourier.shell_sums(x, y, shape, voxel_size, convention) for x, y in ((a, b), (a, a), (b, b)))
 
 
+def noise_spectrum(half1, half2, voxel_size, mask=None):
+    """Power of the noise and of the signal in the mean of two half maps.
+
+    Parameters
+    ----------
+    half1, half2 : array of float, shape (z, y, x)
+        Half maps; numpy or CuPy.
+    voxel_size : float or tuple of float
+        Å (z, y, x).
+    mask : array, optional
+        Both half maps are multiplied by it.
+
+    Returns
+    -------
+    noise, signal : numpy array
+        One value a shell, 0 to Nyquist: means of ``|(F1 - F2)/2|²`` and of ``Re(F1·F2*)`` over ``Σm²`` (the number of
+        voxels without a mask), so that white noise of variance v in the mean map has power v. The signal's is unbiased
+        by noise and may come out below 0. Their ratio is the SSNR, ``2·FSC/(1 - FSC)``.
+    """
+    check_half_maps(half1, half2)
+    weight = half1.size if mask is None else float((mask.astype("float64") ** 2).sum())
+    pair = (_transform(half if mask is None else half * mask) for half in (half1, half2))
+    cross, first, second = shell_products(*pair, half1.shape, voxel_size)
+    shells = fourier.shells(half1.shape, voxel_size)
+    noise, signal = (first + second - 2 * cross) / 4, cross
+    return tuple((power / shells.coefficients / weight)[: shells.nyquist + 1] for power in (noise, signal))
+
+
 def _transform(array):
     return fourier.rfftn(array, "float32")
 

@@ -360,3 +360,28 @@ def test_half_maps_need_the_grid_of_the_mask():
     for options in ({"half1": first}, {"onset": 0.8}, {"half1": first, "half2": second, "halves": object()}):
         with pytest.raises(UsageError):
             gm.mask_spectrum(ball(24, 6), voxel_size=1.0, **options)
+
+
+def test_noise_and_signal_of_the_mean_map(xp):
+    """White noise of variance v in each half leaves v/2 in the mean; the signal's power is that of the signal."""
+    rng = np.random.default_rng(4)
+    mask = ball(48, 14, 6)
+    signal = fourier.apply_radial(rng.standard_normal((48,) * 3).astype(np.float32), (1.0,) * 3, lambda f: f < 0.2)
+    pair = [(signal + 2 * rng.standard_normal(signal.shape)).astype(np.float32) for _ in range(2)]
+    for around in (None, mask):
+        there = None if around is None else xp.asarray(around)
+        noise, power = correlation.noise_spectrum(*(xp.asarray(half) for half in pair), 1.0, there)
+        effective = fourier.shells(mask.shape, 1.0).coefficients[: len(noise)]
+        if around is not None:
+            effective = spectrum.effective_coefficients(mask, 1.0)
+        judged = slice(6, 24)
+        scatter = np.sqrt(2 / effective[judged])  # of a mean of squares
+        assert (np.abs(noise[judged] / 2 - 1) <= 5 * scatter).all()
+        alone = signal if around is None else signal * around
+        truth = fourier.shell_power(alone, 1.0) / fourier.shells(mask.shape, 1.0).coefficients
+        truth = truth[: len(noise)] / (mask.size if around is None else (mask.astype(float) ** 2).sum())
+        error = np.sqrt(2 * (4 * truth + 8) / effective)[judged]  # (s·n1 + s·n2 + n1·n2) over n
+        assert (np.abs(power - truth)[judged] <= 5 * error).all()
+        if around is None:
+            fsc = correlation.half_maps(*pair, 1.0, "20A").unmasked[judged]
+            assert (power / noise)[judged] == pytest.approx(2 * fsc / (1 - fsc), rel=0.2, abs=0.2)

@@ -168,6 +168,7 @@ CALLS = {
         np.abs(phases.randomized(HALVES[0], MAP.shape, 2, 1, 0, 0)), np.abs(HALVES[0])
     ),
     "correlation.signs_of_a_mask": lambda: correlation.signs_of_a_mask(NOISE[0], NOISE[1]) == (0, []),
+    "correlation.noise_spectrum": lambda: [len(c) for c in correlation.noise_spectrum(*NOISE, 2)] == [5, 5],
     "correlation.check_half_maps": lambda: correlation.check_half_maps(*NOISE) is None,
     "correlation.half_maps": lambda: correlation.half_maps(*NOISE, 2, onset="10A").onset == 3,
     "correlation.HalfMaps": lambda: len(correlation.half_maps(*NOISE, 2, "10A").predicted(np.ones_like(MAP))) == 5,
