@@ -110,6 +110,30 @@ def test_help_of_create_names_every_flag(capsys):
         assert flag in out
 
 
+SHARED = ["--mask", "--style", "--onset", "--seed", "--base-lowpass", "--asymmetric-units", "--assume-unmasked",
+          "--plot", "--voxel-size", "--nan-to", "--device", "--force", "--json", "--output"]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("verb", "flags"),
+    [
+        ("fsc", ["--mass", "--reference", "--cross-checks", "--directional", "--local-resolution", "--window", "--step",
+                 "--filter", "--b-factor"]),
+        ("sharpen", ["--b-factor", "--low", "--high", "--mtf", "--mtf-voxel-size", "--lowpass", "--no-weighting",
+                     "--star"]),
+    ],
+)  # fmt: skip
+def test_help_of_half_map_verbs_names_every_flag_and_loads_nothing_third_party(verb, flags):
+    code = (
+        f"import sys; from gpumask.cli import main; main([{verb!r}, '--help']); "
+        "print({name.partition('.')[0] for name in sys.modules} & {'numpy', 'scipy', 'mrcfile', 'numba', 'cupy'})"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=ENVIRONMENT)
+    assert done.stdout.splitlines()[-1] == "set()"
+    listed = set(re.findall(r"(?<![\w-])--[a-z-]+", done.stdout))
+    assert listed == {*SHARED, *flags, "--help"}
+
+
 def test_version(capsys):
     assert main(["--version"]) == 0
     assert capsys.readouterr().out == f"gpumask {gm.__version__}\n"

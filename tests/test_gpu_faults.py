@@ -9,10 +9,11 @@ from cuda_host import COMPILER, Host, installed
 from test_cuda import fake_cupy, forget  # noqa: F401
 
 import gpumask as gm
-from gpumask import _cpu, _gpu, backend, job, mask, pipeline, slabs
+from gpumask import _cpu, _gpu, backend, mask, pipeline, slabs
 from gpumask.backend import to_numpy
 from gpumask.cli import main
 from gpumask.errors import DeviceNotFound, UsageError
+from gpumask.job import creation
 
 needs_compiler = pytest.mark.skipif(COMPILER is None, reason="the host shim needs g++")
 EMPTY = [(0, 4, 5), (4, 0, 5), (4, 5, 0), (0, 0, 0)]
@@ -176,5 +177,5 @@ def test_slabs_on_a_device_stay_within_the_memory_that_was_given(monkeypatch):
     for asked, on_device in ((300_000_000, 100 << 30), (8 << 30, 2 << 30)):
         monkeypatch.setattr(backend, "device_memory", lambda device, size=on_device: size)
         monkeypatch.setattr(backend, "available_memory", lambda: 100 << 30)
-        job._Run(None, "cuda:0", True, asked, None).in_slabs(None, None)
+        creation._Run(None, "cuda:0", True, asked, None).in_slabs(None, None)
         assert given[-1] <= min(asked, 0.8 * on_device)

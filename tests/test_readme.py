@@ -42,11 +42,11 @@ def test_shell_examples_run(demo, monkeypatch, tmp_path, capsys):
         shutil.copy(demo / name, tmp_path)
     monkeypatch.chdir(tmp_path)
     commands = [line for block in blocks("sh") for line in block.splitlines() if line.startswith("gpumask ")]
-    assert len(commands) >= 7
+    assert len(commands) >= 10
     printed = []
     for command in commands:
         assert cli.main(shlex.split(command)[1:]) == 0, command
         printed += capsys.readouterr().out.splitlines()
     quoted = [line for block in blocks("text") for line in block.splitlines()]
-    assert len(quoted) >= 10
+    assert len(quoted) >= 20
     assert set(quoted) <= set(printed)

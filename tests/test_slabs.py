@@ -14,6 +14,7 @@ from scipy import ndimage
 import gpumask as gm
 from gpumask import io, job, pipeline, slabs
 from gpumask.errors import OutOfMemory
+from gpumask.job import creation
 
 RECIPES = {
     "sigma": {"threshold": "2.5sigma", "dilation": "4A", "soft_edge": "9A"},
@@ -162,7 +163,7 @@ def test_the_last_rung_ends_in_one_line_and_no_file(tmp_path, monkeypatch):
 @pytest.mark.parametrize("demanded", [True, False])
 def test_the_ladder_of_a_gpu(monkeypatch, demanded):
     """Caches are freed, then slabs; a demanded device is never left."""
-    run = job._Run(pipeline.build_recipe(threshold=2), "cuda:0", demanded, None, lambda name, share=None: None)
+    run = creation._Run(pipeline.build_recipe(threshold=2), "cuda:0", demanded, None, lambda name, share=None: None)
     tried = []
 
     def failing(name):

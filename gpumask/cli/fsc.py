@@ -28,9 +28,13 @@ def fill(parser):
         "-o",
         "--output",
         metavar="DIR",
-        help="folder for fsc.json, fsc.csv, postprocess.star, fsc.xml, provenance.json (made where it is not there)",
+        help="folder for fsc.json, fsc.csv, noise.csv, postprocess.star, fsc.xml, provenance.json (made where it is not there)",
     )
-    parser.add_argument("--plot", action="store_true", help="also draw DIR/fsc.png (extra: plot)")
+    parser.add_argument(
+        "--plot",
+        action="store_true",
+        help="also draw fsc.png, and with the options below directional.png, locres.png (extra: plot)",
+    )
     group = parser.add_argument_group("curves")
     options.add_correlation(group)
     group.add_argument("--mass", metavar="KDA", type=float, help="of the particle; adds its FSC without the solvent")
@@ -40,7 +44,7 @@ def fill(parser):
     group.add_argument(
         "--directional",
         action="store_true",
-        help="conical FSC with cFAR, and a 3DFSC volume: directional.json, 3dfsc.mrc",
+        help="conical FSC with cFAR, 3DFSC volume; under the mask, else the tight one: directional.json, 3dfsc.mrc",
     )
     group.add_argument("--local-resolution", action="store_true", help="a map of resolutions: locres.json, locres.mrc")
     group.add_argument("--window", metavar="W", help="of the local resolution, across (default 50A)")

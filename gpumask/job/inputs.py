@@ -1,5 +1,6 @@
 """Files that a job reads together: half maps found by their names, masks, and what must lie on one grid."""
 
+from dataclasses import replace
 from pathlib import Path
 
 from gpumask import grids, io, mask, units
@@ -37,6 +38,8 @@ def other_half(path):
     """The other half map by its name, RELION's rule: ``half1`` in the name of the file, not of its folder, becomes
     ``half2``, or the other way round; so do CryoSPARC's ``half_A``, ``half_B`` and EMDB's ``half_map_1``."""
     path = Path(path)
+    if not path.exists():
+        raise InputNotFound(f"{path}: is not there; check the name")
     for pair in HALVES:
         for one, two in (pair, pair[::-1]):
             if one in path.name:
@@ -54,6 +57,7 @@ class Maps:
     Attributes
     ----------
     half1, half2, mask, reference : Volume or None
+        All with the voxel size of the first.
     records : dict
         Of each that was given, ``path`` and ``sha256``.
     notes : list of str
@@ -85,6 +89,7 @@ class Maps:
             if name != "half1":
                 note = check_grid(path, volume, self.paths["half1"], self.half1)
                 self.notes += [note] if note else []
+                volume = replace(volume, voxel_size=self.half1.voxel_size)  # what is small enough for a note ends here
             setattr(self, name, volume)
         if self.records["half1"]["sha256"] == self.records["half2"]["sha256"]:
             raise InputRefused(f"{self.names}: hold the same bytes; give the two independent half maps")

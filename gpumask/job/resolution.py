@@ -1,27 +1,15 @@
 """Half maps in, resolution out: the curves as JSON, CSV, STAR and XML, by direction and by place where asked."""
 
 import math
+import warnings
 from dataclasses import replace
 
-import gpumask
-from gpumask import backend, directional, emdb, io, local_resolution, resolution, sharpening, star, units
-from gpumask.errors import InputRefused, UsageError
-from gpumask.job import devices, inputs, outputs
+from gpumask import backend, correlation, directional, filters, io, local_resolution, resolution, sharpening, units
+from gpumask.errors import GpumaskWarning, InputRefused, UsageError
+from gpumask.job import devices, inputs, outputs, resolution_files
+from gpumask.job.resolution_files import judged
 from gpumask.job.timing import timed
-from gpumask.volume import Volume
-
-FILES = ("fsc.json", "fsc.csv", "postprocess.star", "fsc.xml", "provenance.json")
-FIGURE = "fsc.png"
-BY_DIRECTION = ("directional.json", "3dfsc.mrc")
-BY_PLACE = ("locres.json", "locres.mrc")
-FILTERED = "locres_filtered.mrc"
-LABEL = "gpumask {} fsc"
-TITLES = {
-    "corrected": "gpumask masked-corrected FSC",
-    "masked": "gpumask masked FSC",
-    "tight": "gpumask FSC under a tight mask",
-    "unmasked": "gpumask unmasked FSC",
-}
+from gpumask.mask import soft_mask
 
 
 def fsc(
@@ -55,13 +43,13 @@ def fsc(
     mask, reference : str or Path, optional
         On the grid of the half maps.
     output : str or Path, optional
-        A folder, made where it is not there: ``fsc.json``, ``fsc.csv``, ``postprocess.star``, ``fsc.xml`` and
-        ``provenance.json``, all of them or none.
+        A folder, made where it is not there: ``fsc.json``, ``fsc.csv``, ``noise.csv``,
+        ``postprocess.star``, ``fsc.xml`` and ``provenance.json``, all of them or none.
     plot : bool
-        Also draw ``fsc.png`` (extra ``plot``).
+        Also draw ``fsc.png``, and ``directional.png`` and ``locres.png`` where those are made (extra ``plot``).
     by_direction : bool
-        Also conical FSC and a 3DFSC volume under the mask that is given, else under none: ``directional.json``,
-        ``3dfsc.mrc``.
+        Also conical FSC and a 3DFSC volume, under the mask that is given, else under the tight one:
+        ``directional.json``, ``3dfsc.mrc``.
     by_place : bool
         Also local resolution: ``locres.json``, ``locres.mrc``.
     window, step : str, optional
@@ -99,8 +87,7 @@ def fsc(
     maps = inputs.Maps(half1, half2, mask, reference, voxel_size=voxel_size, nan_to=nan_to)
     local = {"window": window, "step": step, "filter": local_filter, "b_factor": b_factor}
     _check_options(output, plot, by_place, local)
-    names = [*FILES, *(plot * [FIGURE]), *(by_direction * BY_DIRECTION), *(by_place * BY_PLACE)]
-    names += local_filter * [FILTERED]
+    names = resolution_files.names(plot, by_direction, by_place, local_filter)
     local = local if by_place else None
     asked = {
         "style": "gpumask",
@@ -115,18 +102,26 @@ def fsc(
     seconds = {}
 
     def measure(device):
-        placed = [
-            None if one is None else backend.place(one, device)
-            for one in (maps.half1, maps.half2, maps.mask, maps.reference)
-        ]
         with backend.current(device):
-            return _measured(placed, maps, options, local, by_direction, output is not None, progress, seconds)
+            steps = _Steps(maps, device, options, progress, seconds)
+            steps.fsc()
+            if output is not None:
+                steps.guinier()
+                steps.noise()
+            if by_direction:
+                steps.directional()
+            if by_place:
+                steps.local(local)
+            return steps.made
 
     def run():
         progress("read")
         with timed(seconds, "read"):
             maps.read()
-        made, used, notes = devices.run(measure, device, reason)
+        try:
+            made, used, notes = devices.run(measure, device, reason)
+        except InputRefused as error:
+            raise InputRefused(f"{maps.names}: {error}") from error
         return {
             **made,
             "inputs": maps.records,
@@ -134,26 +129,25 @@ def fsc(
             "device": used,
             "device_reason": reason,
             "seconds": seconds,
-            "warnings": [*maps.notes, *notes],
+            "warnings": [*maps.notes, *made["notes"], *notes],
             "files": [],
         }
 
     if output is None:
         return run()
     with outputs.folder(output) as folder:
-        outputs.check([folder / name for name in names], maps.paths.values(), overwrite)
+        targets = {name: folder / name for name in names}
+        outputs.check(targets.values(), maps.paths.values(), overwrite)
         if plot:
-            outputs.figure_format(folder / FIGURE)
+            outputs.figure_format(targets["fsc.png"])
         found = run()
-        found["files"] = [str(folder / name) for name in names]
-        contents = _contents(found, maps)
+        found["files"] = [str(path) for path in targets.values()]
+        contents = resolution_files.contents(found, maps)
         if plot:
-            from gpumask.report.fsc import draw
-
             progress("plot")
-            contents[FIGURE] = [draw(found["fsc"])]
+            contents |= resolution_files.figures(found, maps)
         progress("write")
-        io.write_files([(folder / name, contents[name]) for name in names], overwrite)
+        io.write_files([(path, contents[name]) for name, path in targets.items()], overwrite)
     return found
 
 
@@ -166,145 +160,97 @@ def _check_options(output, plot, by_place, local):
         raise UsageError("--b-factor is for the map of --filter: give it too")
 
 
-def judged(found):
-    """The curve that :attr:`gpumask.FSC.reported` is of: ``corrected_predicted``, and where there is no correction
-    ``masked``, ``tight`` or ``unmasked``."""
-    curves = found.resolution["0.143"]
-    if "corrected_predicted" not in curves:
-        return "masked" if "masked" in curves else "tight"
-    return "unmasked" if found.onset is None else "corrected_predicted"
+class _Steps:
+    """What is measured of half maps on one device, a step at a time; `made` has a name for each result, in host memory
+    and None until then."""
 
-
-def _measured(placed, maps, options, local, by_direction, tabulated, progress, seconds):
-    first, second, mask, reference = placed
-    size = first.voxel_size
-    under = None if mask is None else mask.data
-    made = dict.fromkeys(("fsc", "guinier", "part_fraction", "directional", "fsc_volume", "local_resolution"))
-    made["filtered"] = None
-    try:
-        with timed(seconds, "fsc"):
-            found = resolution.fsc(first, second, mask, reference=reference, progress=progress, **options)
-        made |= {"fsc": replace(found, mask=maps.records.get("mask")), "judged": judged(found)}
-        if options.get("mass") is not None:
-            made["part_fraction"] = _fraction(found, under, options["mass"])
-        if tabulated:
-            progress("Guinier")
-            mean = (first.data + second.data) / 2
-            convention = resolution.STYLES[options.get("style", "gpumask")].convention
-            with timed(seconds, "Guinier"):
-                made["guinier"] = sharpening.guinier(
-                    mean, size, fsc=found.curve(_told(found)), b_factor=0.0, convention=convention
-                )
-        if by_direction:
-            with timed(seconds, "directional"):
-                made["directional"] = directional.conical_fsc(first.data, second.data, size, under, progress=progress)
-                volume = directional.fsc_volume(first.data, second.data, size, under, progress=progress)
-            made["fsc_volume"] = replace(volume, volume=backend.to_numpy(volume.volume))
-        if local is not None:
-            with timed(seconds, "local resolution"):
-                made |= _by_place(first, second, under, options, local, progress)
-    except InputRefused as error:
-        raise InputRefused(f"{maps.names}: {error}") from error
-    return made
-
-
-def _by_place(first, second, under, options, local, progress):
-    size = first.voxel_size
-    found = local_resolution.measure(
-        first.data,
-        second.data,
-        size,
-        under,
-        window=local["window"],
-        step=local["step"],
-        progress=progress,
-        **{name: options[name] for name in ("seed", "assume_unmasked") if name in options},
-    )
-    made = {"local_resolution": replace(found, volume=backend.to_numpy(found.volume))}
-    if local["filter"]:
-        mean = (first.data + second.data) / 2
-        made["filtered"] = backend.to_numpy(
-            local_resolution.filtered(mean, found.volume, size, bfactor=local["b_factor"], progress=progress)
+    def __init__(self, maps, device, options, progress, seconds):
+        self.records, self.options, self.progress, self.seconds = maps.records, options, progress, seconds
+        placed = (maps.half1, maps.half2, maps.mask, maps.reference)
+        placed = [None if one is None else backend.place(one, device) for one in placed]
+        self.first, self.second, self.mask, self.reference = placed
+        self.halves, self.size = (self.first.data, self.second.data), self.first.voxel_size
+        self.under = None if self.mask is None else self.mask.data
+        self.made = dict.fromkeys(
+            (
+                "fsc",
+                "notes",
+                "judged",
+                "part_fraction",
+                "guinier",
+                "noise",
+                "directional",
+                "fsc_volume",
+                "local_resolution",
+                "filtered",
+            )
         )
-    return made
 
+    def fsc(self):
+        """All curves, and f of the part-FSC where a mass is given."""
+        given = {"reference": self.reference, "progress": self.progress, **self.options}
+        with timed(self.seconds, "fsc"), warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always", GpumaskWarning)
+            found = resolution.fsc(self.first, self.second, self.mask, **given)
+        self.made["notes"] = [str(warning.message) for warning in caught]
+        self.made |= {"fsc": replace(found, mask=self.records.get("mask")), "judged": judged(found)}
+        if self.options.get("mass") is not None:
+            self.made["part_fraction"] = self._volume(found) / units.angstrom3_of_kda(self.options["mass"])
 
-def _fraction(found, under, mass):
-    """f of the part-FSC: volume of the mask that is judged over that of the particle."""
-    if under is not None:
-        volume = units.volume_angstrom3(float(under.sum(dtype="float64")), found.voxel_size_angstrom)
-    elif judged(found) == "unmasked":
-        volume = units.volume_angstrom3(math.prod(found.box), found.voxel_size_angstrom)
-    else:
-        volume = found.bases["tight"]["volume_angstrom3"]
-    return volume / units.angstrom3_of_kda(mass)
+    def guinier(self):
+        """The Guinier table as it is before sharpening."""
+        self.progress("Guinier")
+        curve = self.made["fsc"].curve(self.made["judged"])
+        convention = resolution.STYLES[self.options.get("style", "gpumask")].convention
+        with timed(self.seconds, "Guinier"):
+            self.made["guinier"] = sharpening.guinier(
+                self._mean(), self.size, fsc=curve, b_factor=0.0, convention=convention
+            )
 
+    def noise(self):
+        """Power of the noise and of the signal in the mean map, under the mask that is given."""
+        with timed(self.seconds, "noise"):
+            self.made["noise"] = correlation.noise_spectrum(*self.halves, self.size, self.under)
 
-def _told(found):
-    """The curve for files that know one only: corrected with drawn phases, as the files' other columns have them, or
-    what is judged where there is no correction."""
-    name = judged(found)
-    return "corrected" if name == "corrected_predicted" else name
+    def directional(self):
+        """Under the mask that is given, else under the tight one."""
+        with timed(self.seconds, "directional"):
+            around = self._tight() if self.under is None else self.under
+            given = (*self.halves, self.size, around)
+            self.made["directional"] = directional.conical_fsc(*given, progress=self.progress)
+            volume = directional.fsc_volume(*given, progress=self.progress)
+        self.made["fsc_volume"] = replace(volume, volume=backend.to_numpy(volume.volume))
 
+    def local(self, asked):
+        """Local resolution, and the mean of the half maps filtered by it where that is asked for."""
+        given = {name: self.options[name] for name in ("seed", "assume_unmasked") if name in self.options}
+        given |= {"window": asked["window"], "step": asked["step"], "progress": self.progress}
+        with timed(self.seconds, "local resolution"):
+            found = local_resolution.measure(*self.halves, self.size, self.under, **given)
+        self.made["local_resolution"] = replace(found, volume=backend.to_numpy(found.volume))
+        if asked["filter"]:
+            with timed(self.seconds, "local filter"):
+                filtered = local_resolution.filtered(
+                    self._mean(), found.volume, self.size, bfactor=asked["b_factor"], progress=self.progress
+                )
+            self.made["filtered"] = backend.to_numpy(filtered)
 
-def _contents(made, maps):
-    """Name of each file but figures, and what is in it."""
-    found, label = made["fsc"], LABEL.format(gpumask.__version__)
-    told = _told(found)
-    contents = {
-        "fsc.json": [outputs.document(found.to_dict())],
-        "fsc.csv": [outputs.table(found.shells)],
-        "postprocess.star": [postprocess(found, maps.paths, made["guinier"], made["part_fraction"]).encode()],
-        "fsc.xml": [emdb.fsc_xml(found.curve("frequency"), found.curve(told), TITLES[told]).encode()],
-        "provenance.json": [outputs.document(_provenance(made))],
-    }
-    like = maps.half1
-    if made["directional"] is not None:
-        contents["directional.json"] = [
-            outputs.document({**made["directional"].to_dict(), "fsc_volume": made["fsc_volume"].to_dict()})
-        ]
-        contents["3dfsc.mrc"] = io.encode(Volume(made["fsc_volume"].volume, like.voxel_size), "float32", label)
-    if made["local_resolution"] is not None:
-        contents["locres.json"] = [outputs.document(made["local_resolution"].to_dict())]
-        contents["locres.mrc"] = io.encode(like.with_data(made["local_resolution"].volume), "float32", label)
-    if made["filtered"] is not None:
-        contents[FILTERED] = io.encode(like.with_data(made["filtered"]), "float32", label)
-    return contents
+    def _mean(self):
+        return (self.halves[0] + self.halves[1]) / 2
 
+    def _tight(self):
+        """The tight mask of :func:`gpumask.fsc`: without a mask the solvent's noise drowns the particle in a cone."""
+        facts = self.made["fsc"].bases["tight"]
+        lowpass = units.angstrom(self.options.get("base_lowpass", resolution.BASE_LOWPASS))
+        ends = (units.Length(facts[name], "A") for name in ("near_angstrom", "far_angstrom"))
+        near, far = (units.to_px(end, self.size) for end in ends)
+        base = filters.lowpass(self._mean(), lowpass, self.size) >= facts["level"]
+        return soft_mask(base, near, far - near, sampling=units.sampling(self.size))
 
-def _provenance(made):
-    names = ("inputs", "options", "device", "device_reason", "seconds", "warnings", "files")
-    return {"version": gpumask.__version__, "verb": "fsc", **{name: made[name] for name in names}}
-
-
-def postprocess(found, paths, guinier, part_fraction=None):
-    """The text of RELION's ``postprocess.star``; t and n are those of the curve that is judged.
-
-    Parameters
-    ----------
-    found : FSC
-    paths : dict
-        ``half1``, ``half2``, and ``mask`` where there is one.
-    guinier : Guinier
-    part_fraction : float, optional
-        f of the part-FSC.
-    """
-    told = _told(found)
-    corrected = told == "corrected"
-    total = {"corrected": "masked" if found.mask else "tight", "unmasked": None}.get(told, told)
-    blocks = star.postprocess(
-        found.shells[1]["frequency"],
-        found.curve("unmasked"),
-        half1=str(paths["half1"]),
-        half2=str(paths["half2"]),
-        resolution=found.resolution["0.143"][told],
-        masked=None if total is None else found.curve(total),
-        randomized=found.curve("randomized") if corrected else None,
-        corrected=found.curve("corrected") if corrected else None,
-        part=None if part_fraction is None else found.curve("part"),
-        part_fraction=part_fraction,
-        mask=str(paths["mask"]) if "mask" in paths else None,
-        onset=found.onset,
-        guinier=guinier,
-    )
-    return star.dumps(blocks, f"gpumask {gpumask.__version__}")
+    def _volume(self, found):
+        """Å³ of the mask that is judged; the box where none is."""
+        if self.under is not None:
+            return units.volume_angstrom3(float(self.under.sum(dtype="float64")), self.size)
+        if judged(found) == "unmasked":
+            return units.volume_angstrom3(math.prod(found.box), self.size)
+        return found.bases["tight"]["volume_angstrom3"]

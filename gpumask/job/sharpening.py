@@ -8,7 +8,7 @@ import gpumask
 from gpumask import backend, io, resolution, sharpening, units
 from gpumask.errors import GpumaskWarning, InputNotFound, InputRefused, UsageError, WriteFailed
 from gpumask.job import devices, inputs, outputs
-from gpumask.job.resolution import judged, postprocess
+from gpumask.job.resolution_files import judged, postprocess
 from gpumask.job.timing import timed
 
 LABEL = "gpumask {} sharpen, B {:.4g} A^2"
@@ -205,14 +205,9 @@ def _sharpened(placed, maps, plan, lowpass, options, progress, seconds, notes):
     except InputRefused as error:
         raise InputRefused(f"{maps.names}: {error}") from error
     notes += [str(one.message) for one in caught if str(one.message) not in notes]
+    volume, masked = (None if one is None else backend.place(one, "cpu") for one in (made.volume, made.masked))
     found = replace(found, mask=maps.records.get("mask"))
-    return (
-        found,
-        cutoff,
-        sharpening.Sharpened(
-            backend.place(made.volume, "cpu"), made.masked and backend.place(made.masked, "cpu"), made.guinier
-        ),
-    )
+    return found, cutoff, replace(made, volume=volume, masked=masked)
 
 
 def _fit(table):

@@ -12,6 +12,7 @@ FORMATS = {"png": {"Software": None}, "pdf": {"CreationDate": None}, "svg": {"Da
 BLUE, VERMILLION, GREEN, PURPLE = "#0072B2", "#D55E00", "#009E73", "#CC79A7"
 ORANGE, SKY, GREY = "#E69F00", "#56B4E9", "0.35"
 COLOURS = (BLUE, VERMILLION, GREEN, PURPLE, "black", ORANGE, SKY)
+RESOLUTIONS = "viridis"  # for Å: even steps to every eye, and in grey; dark is fine
 # Colours are told apart by the style of the line as well, so that print in grey still reads.
 STYLES = ("solid", (0, (6, 2)), (0, (1, 1)), (0, (6, 2, 1, 2)), (0, (3, 1, 1, 1, 1, 1)))
 

@@ -4,14 +4,13 @@ import math
 
 import numpy as np
 
-from gpumask.errors import UsageError
 from gpumask.report import canvas
 
 SIDE = 401  # pixels of the map
-COLOURS = "cividis"  # even steps to every eye, and in grey
 NOTHING = "0.85"  # colour of directions without a resolution
 RINGS = (30, 60)  # degrees from z
-SPAN = 0.005  # 1/Å that the colours span at the least
+APART = 0.09  # of the length of the colour bar, between two marks
+SPAN = 0.2  # of the finest frequency, that the colours span at the least: an even map looks even
 LOWEST = -0.3  # of the axis of FSC
 POINT = {"linestyle": "none", "markersize": 12, "markeredgecolor": "white", "markeredgewidth": 1.4, "zorder": 4}
 
@@ -41,12 +40,10 @@ def draw(directional, *, title=None, format="png"):
     MissingExtra
         matplotlib is not installed.
     UsageError
-        Unknown format, or a box without shells.
+        Unknown format.
     """
     canvas.check(format)
-    if len(directional.frequency) < 2:
-        raise UsageError("the box has no shell to draw but the zero frequency")
-    figure = canvas.new(11.4, 6.0)
+    figure = canvas.new(11.4, 5.8)
     sphere, fan, histogram = figure.subplot_mosaic(
         [["sphere", "fan"], ["sphere", "histogram"]], width_ratios=[1, 1.15], height_ratios=[1.9, 1]
     ).values()
@@ -67,15 +64,15 @@ def _sphere(figure, axes, found):
     square = x * x + y * y
     scale = np.sqrt(np.maximum(2 - square, 0))
     views = np.stack([x * scale, y * scale, 1 - square], axis=-1)  # r² = 1 - cos θ
-    axis = np.abs(views @ found.directions.T).argmax(axis=-1)
+    # a row at a time, since all pixels times all axes are many; not by BLAS, whose last bits depend on its threads
+    axis = np.array([np.abs(np.einsum("pd,ad->pa", row, found.directions)).argmax(axis=1) for row in views])
     reached = 1 / found.resolutions
     image = np.ma.masked_invalid(reached[axis])
     image[square > 1] = np.ma.masked
     low, high = _range(reached)
-    drawn = axes.imshow(
-        image, cmap=colormaps[COLOURS].with_extremes(bad=NOTHING), vmin=low, vmax=high, origin="lower",
-        extent=(-1, 1, -1, 1),
-    )  # fmt: skip
+    look = {"vmin": low, "vmax": high, "origin": "lower", "extent": (-1, 1, -1, 1)}
+    colours = colormaps[canvas.RESOLUTIONS].reversed()  # even in 1/Å: the finer, the larger
+    drawn = axes.imshow(image, cmap=colours.with_extremes(bad=NOTHING), **look)
     rim = Circle((0, 0), 1, transform=axes.transData)
     drawn.set_clip_path(rim)
     axes.add_patch(Circle((0, 0), 1, fill=False, edgecolor="black", linewidth=1.2))
@@ -85,8 +82,8 @@ def _sphere(figure, axes, found):
     axes.plot(*_placed(found.directions), linestyle="none", marker=".", markersize=2.5, color="black", alpha=0.5)
     handles = []
     for index, name, marker, colour in (
-        (found.weakest, "weakest", "v", canvas.VERMILLION),
-        (found.strongest, "strongest", "^", canvas.SKY),
+        (found.weakest, "smallest FSC area", "v", canvas.VERMILLION),
+        (found.strongest, "largest FSC area", "^", canvas.SKY),
     ):
         at = _placed(found.directions[[index]])
         (mark,) = axes.plot(*at, marker=marker, color=colour, **POINT)
@@ -96,12 +93,12 @@ def _sphere(figure, axes, found):
     axes.set_ylim(-1.16, 1.16)
     for name, at in (("x", (1.08, 0)), ("y", (0, 1.08))):
         axes.text(*at, name, ha="center", va="center", fontsize=11)
-    marks = [r for r in canvas.resolutions(high, apart=0.09 * (high - low) / high) if low <= 1 / r <= high]
     bar = figure.colorbar(drawn, ax=axes, location="bottom", shrink=0.8, pad=0.02)
-    bar.set_ticks([1 / r for r in marks], labels=[f"{r:g}" for r in marks])
+    marks = _marks(low, high)
+    bar.set_ticks([1 / r for r in marks], labels=[f"{r:.4g}" for r in marks])
     bar.ax.minorticks_off()
     bar.set_label(f"resolution at FSC = {found.threshold:g} (Å), seen along z, rings at 30° and 60°", fontsize=9)
-    canvas.legend(axes, handles, loc="upper center", bbox_to_anchor=(0.5, 1.09), fontsize=9)
+    canvas.legend(axes, handles, loc="upper center", bbox_to_anchor=(0.5, 0.04), fontsize=9)
 
 
 def _placed(directions):
@@ -112,11 +109,22 @@ def _placed(directions):
 
 
 def _range(reached):
-    """1/Å of the ends of the colours, a span that is no less than SPAN."""
+    """1/Å at the ends of the colours."""
     found = reached[np.isfinite(reached)]
-    low, high = (found.min(), found.max()) if len(found) else (SPAN, 2 * SPAN)
-    wider = max(0.0, SPAN - (high - low)) / 2
+    low, high = (found.min(), found.max()) if len(found) else (0.5, 1.0)  # with nothing to colour
+    wider = max(0.0, SPAN * high - (high - low)) / 2
     return low - wider, high + wider
+
+
+def _marks(low, high):
+    """Å to mark on a colour bar from `low` to `high` 1/Å."""
+    from matplotlib.ticker import MaxNLocator
+
+    marks = canvas.resolutions(high, apart=APART * (high - low) / high)
+    marks = [r for r in marks if low <= 1 / r <= high]
+    if len(marks) < 3:  # the range holds no round numbers
+        marks = [r for r in MaxNLocator(4).tick_values(1 / high, 1 / low) if low <= 1 / r <= high]
+    return marks
 
 
 def _fan(axes, found):
@@ -148,7 +156,7 @@ def _fan(axes, found):
     axes.tick_params(labelbottom=False)
     canvas.resolution_axis(axes, frequency[-1])
     canvas.grid(axes)
-    canvas.legend(axes, handles, loc="best", fontsize=9)
+    canvas.legend(axes, handles, loc="upper center", bbox_to_anchor=(0.5, 0.0), ncols=3, fontsize=9, handlelength=3)
 
 
 def _histogram(axes, found):
@@ -159,10 +167,9 @@ def _histogram(axes, found):
     axes.set_ylim(0, 1.15 * max(counts.max(), 1))
     axes.yaxis.get_major_locator().set_params(integer=True, nbins=4)
     axes.set_ylabel("axes")
-    axes.set_xlabel("frequency that the FSC reaches (1/Å)")
     missing = len(found.resolutions) - len(shells)
-    if missing:
-        axes.text(0.02, 0.9, f"{missing} reach nothing", transform=axes.transAxes, ha="left", va="top", fontsize=9)
+    none = f"; {missing} of {len(found.resolutions)} axes reach nothing" if missing else ""
+    axes.set_xlabel(f"frequency that the FSC reaches (1/Å){none}")
     canvas.grid(axes)
 
 

@@ -5,7 +5,6 @@ from pathlib import PurePath
 
 import numpy as np
 
-from gpumask.errors import UsageError
 from gpumask.report import canvas
 
 LEVELS = (0.143, 0.5)
@@ -56,11 +55,9 @@ def draw(fsc, *, title=None, format="png"):
     MissingExtra
         matplotlib is not installed.
     UsageError
-        Unknown format, or a box without shells.
+        Unknown format.
     """
     canvas.check(format)
-    if len(fsc.shells) < 2:
-        raise UsageError("the box has no shell to draw but the zero frequency")
     figure = canvas.new(8.4, 5.2)
     axes = figure.subplots()
     handles = _curves(axes, fsc) + _marks(axes, fsc)
@@ -74,7 +71,7 @@ def draw(fsc, *, title=None, format="png"):
     levels.set_yticks(LEVELS, [f"{level:g}" for level in LEVELS])
     canvas.resolution_axis(axes, last)
     canvas.grid(axes)
-    below = {"loc": "outside lower center", "ncols": 2, "fontsize": 8.5}
+    below = {"loc": "outside lower center", "ncols": 2, "fontsize": 8.5, "handlelength": 3}
     canvas.legend(figure, handles, title=canvas.flags(fsc.flags), title_fontsize=8.5, **below)
     canvas.title(figure, _headline(fsc) if title is None else title)
     return canvas.encode(figure, format)
@@ -96,11 +93,18 @@ def _curves(axes, fsc):
     if (np.isfinite(low) & np.isfinite(high)).any():
         band = axes.fill_between(_frequencies(fsc), low, high, color=canvas.BLUE, alpha=0.22, linewidth=0)
         handles.append((band, "95 % band of the bold curve"))
-    bold = {"color": canvas.BLUE, "linewidth": BOLD, "zorder": 3, **canvas.points(len(fsc.shells))}
+    bold = {"color": canvas.BLUE, "linewidth": BOLD, "zorder": 3, **canvas.points(len(fsc.shells) - 1)}
     if best != judged:
         curve(best, "corrected, n predicted", **bold)
         curve("corrected", "corrected, n of one draw", color=canvas.BLUE, zorder=2.5, **DRAWS)
-        curve("predicted", "n, what the mask makes, predicted", color=canvas.PURPLE, linewidth=PLAIN, zorder=2.6)
+        curve(
+            "predicted",
+            "n, what the mask makes, predicted",
+            color=canvas.PURPLE,
+            linestyle=(0, (3, 1)),
+            linewidth=PLAIN,
+            zorder=2.6,
+        )
         curve("randomized", "n of one draw of random phases", color=canvas.PURPLE, zorder=2.5, **DRAWS)
     for name, text, colour, style in TOTALS:
         if name == best:

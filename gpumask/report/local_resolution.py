@@ -2,15 +2,14 @@
 
 import numpy as np
 
-from gpumask import backend
+from gpumask import units
 from gpumask.errors import UsageError
 from gpumask.mask import centre_of_mass
 from gpumask.report import canvas, planes
 
-COLOURS = "viridis"  # even steps to every eye, and in grey; dark is fine
 INSIDE = 0.5  # of a mask, from which on a voxel counts
 EXTREME = 0.01  # of the voxels in the mask at either end, beyond the ends of the colours
-SPAN = 0.1  # Å that the colours span at the least
+SPAN = 0.1  # of the median, that the colours span at the least: an even map looks even
 HATCHED = "xxxx"  # where a half map has no signal
 
 
@@ -27,7 +26,7 @@ def draw(found, mask=None, volume=None, *, centre=None, title=None, format="png"
     mask : array, (z, y, x), optional
         That it was measured in.
     volume : array, (z, y, x), optional
-        The map, shown around the mask and as a contour within it.
+        The map, shown around what was measured.
     centre : tuple of float, optional
         Point to cut through, (z, y, x) in px from the corner. Default: the mask's centre of mass, without a mask the
         box centre.
@@ -53,16 +52,18 @@ def draw(found, mask=None, volume=None, *, centre=None, title=None, format="png"
     lengths = planes.lengths(shape, edges)
     scale = min(7.6 / sum(planes.across(lengths)), 6.0 / planes.tallest(lengths))  # inch per Å
     width = max(sum(planes.across(lengths)) * scale + 3.4, 8.0)
-    figure = canvas.new(width, max(planes.tallest(lengths) * scale, 1.0) + 4.2)
-    above, below = figure.subfigures(2, 1, height_ratios=[max(planes.tallest(lengths) * scale, 1.0) + 1.3, 2.9])
-    panels = above.subplots(1, 3, width_ratios=planes.across(lengths))
+    tall = max(planes.tallest(lengths) * scale, 1.0) + 0.9
+    figure = canvas.new(width, tall + 3.6)
+    *panels, below = figure.subplot_mosaic(
+        "xyz;hhh", width_ratios=planes.across(lengths), height_ratios=[tall, 2.1]
+    ).values()
     low, high = _range(found)
     cuts = planes.nearest(point, shape)
     image = _slices(panels, found, mask, volume, cuts, (low, high))
     planes.label(panels, shape, edges, cuts, scale, right=False)
-    bar = above.colorbar(image, ax=list(panels), extend=_beyond(found, low, high), shrink=0.9)
+    bar = figure.colorbar(image, ax=panels, extend=_beyond(found, low, high), shrink=0.9)
     bar.set_label("local resolution (Å)")
-    _histogram(below.subplots(), found)
+    _histogram(below, found)
     canvas.title(figure, _headline(found) if title is None else title)
     return canvas.encode(figure, format)
 
@@ -72,7 +73,8 @@ def _checked(found, mask, volume, centre, format):
     for array in (mask, volume):
         if array is not None and array.shape != found.volume.shape:
             raise UsageError(
-                f"mask and map must have the box of the resolution, {found.volume.shape} (z, y, x), got {array.shape}"
+                f"mask and map must have the box of the resolution, {units.by(found.volume.shape)} px (x, y, z), got "
+                f"{units.by(array.shape)}"
             )
     if centre is None and mask is not None:
         centre = centre_of_mass(mask)
@@ -96,12 +98,12 @@ def _slices(panels, found, mask, volume, cuts, ends):
             # as light as a mask in the figure of slices: colours are to be seen first
             axes.imshow(behind[i], cmap="gray_r", vmin=dark, vmax=dark + 2.5 * (light - dark), **look)
         shown = np.ma.masked_where(~(measured[i] & signal[i]), values[i])
-        image = axes.imshow(shown, cmap=colormaps[COLOURS], vmin=ends[0], vmax=ends[1], interpolation="nearest", **look)
+        image = axes.imshow(
+            shown, cmap=colormaps[canvas.RESOLUTIONS], vmin=ends[0], vmax=ends[1], interpolation="nearest", **look
+        )
         silent = measured[i] & ~signal[i]
-        if silent.any() and not silent.all():
+        if silent.any():
             axes.contourf(silent, levels=[0.5, 1.5], colors=["0.8"], hatches=[HATCHED])
-        elif silent.all():
-            axes.set_facecolor("0.8")
     return image
 
 
@@ -136,7 +138,7 @@ def _range(found):
     share = np.cumsum(counts) / counts.sum()
     low = edges[np.searchsorted(share, EXTREME, side="right")]
     high = edges[np.searchsorted(share, 1 - EXTREME) + 1]
-    wider = max(0.0, SPAN - (high - low)) / 2
+    wider = max(0.0, SPAN * found.median - (high - low)) / 2
     return low - wider, high + wider
 
 
@@ -161,7 +163,7 @@ def _histogram(axes, found):
         (Patch(color=canvas.BLUE, alpha=0.2), f"quartiles {low:.2f} to {high:.2f} Å"),
     ]
     axes.set_ylim(bottom=0)
-    axes.set_ylabel("voxels in the mask")
+    axes.set_ylabel("voxels")
     axes.set_xlabel(f"local resolution (Å)\n{_bounds(found)}")
     canvas.grid(axes)
     canvas.legend(axes, handles, loc="best", fontsize=9)
@@ -173,7 +175,7 @@ def _bounds(found):
         f"bounds: {coarsest:.3g} Å (window), {found.at_coarsest} of {len(found.points)} points there; "
         f"{finest:.3g} Å (Nyquist), {found.at_finest} there"
     )
-    return f"{text}; {found.undefined} without signal" if found.undefined else text
+    return f"{text}; {found.undefined} without signal (hatched)" if found.undefined else text
 
 
 def _headline(found):
