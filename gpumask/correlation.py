@@ -12,6 +12,7 @@ import numpy
 from gpumask import backend, fourier, phases, units
 from gpumask.errors import InputRefused, UsageError
 
+SMALLEST_BOX = 8  # voxels along an axis that leave a few shells
 ONSET = 0.8  # unmasked FSC below which phases are randomised, RELION's
 NORMAL_95 = 1.959964  # standard deviations of a normal distribution that hold 95 %
 LEAK = 0.05  # of FSC that a mask may make by itself
@@ -177,25 +178,21 @@ class HalfMaps:
 
         ``FSC_n = X / sqrt((Y1 + R1)·(Y2 + R2))`` with L the transform of mask times the half map below the onset,
         ``X = Σ Re(L1·L2*)``, ``Y = Σ|L|²`` and R the power that the mask spreads of the part from the onset on,
-        ``Σ (|H|² ⊛ |M|²)/N²``, a product of autocorrelations in real space. Twelve transforms; six where the parts of
-        the half maps are kept.
+        ``Σ (|H|² ⊛ |M|²)/N²``, a product of autocorrelations in real space. Fourteen transforms; six where the parts
+        of the half maps are kept.
 
         Returns
         -------
         numpy array
             One value a shell, 0 to Nyquist.
         """
+        leaked = [_transform(self._low(half) * mask) for half in (0, 1)]
+        cross, *powers = shell_products(*leaked, self.shape, self.voxel_size, self.convention)
+        del leaked
         around = _autocorrelation(_transform(mask), self.shape)
-        leaked, spread = [], []
-        for half in (0, 1):
-            low, high = self._parts(half)
-            leaked.append(_transform(low * mask))
-            high = _transform(high * around)
-            ones = backend.xp(high).ones_like(high)
-            spread.append(fourier.shell_sums(high, ones, self.shape, self.voxel_size, self.convention) / mask.size)
-            del low, high, ones
-        cross, first, second = shell_products(*leaked, self.shape, self.voxel_size, self.convention)
-        return curve(cross, first + spread[0], second + spread[1])[: self.shells.nyquist + 1]
+        for half, power in enumerate(powers):
+            power += self._spread(half, around)
+        return curve(cross, *powers)[: self.shells.nyquist + 1]
 
     def measured(self, mask, seed):
         """The same FSC for one draw of random phases: randomised, then masked (Chen et al. 2013).
@@ -208,26 +205,45 @@ class HalfMaps:
         masked = []
         for half, array in enumerate(self._halves):
             turned = phases.randomized(_transform(array), self.shape, self.voxel_size, self.onset, seed, half)
-            masked.append(_transform(fourier.irfftn(turned, self.shape) * mask))
+            turned = fourier.irfftn(turned, self.shape)
+            turned *= mask
+            masked.append(_transform(turned))
+            del turned
         return curve(*shell_products(*masked, self.shape, self.voxel_size, self.convention))[: self.shells.nyquist + 1]
 
-    def _parts(self, half):
-        """The half map below the onset, and the autocorrelation of the rest."""
-        if self._kept is not None and half in self._kept:
-            return self._kept[half]
-        low = _transform(self._halves[half])
-        high = low.copy()
-        xp = backend.xp(low)
+    def _spread(self, half, around):
+        """Power from the onset on that a mask with the autocorrelation `around` spreads over each shell."""
+        transform = _transform(self._high(half) * around)
+        ones = backend.xp(transform).ones_like(transform)
+        sums = fourier.shell_sums(transform, ones, self.shape, self.voxel_size, self.convention)
+        return sums / math.prod(self.shape)
+
+    def _low(self, half):
+        """The half map below the onset."""
+        return self._part("low", half, fourier.irfftn)
+
+    def _high(self, half):
+        """The autocorrelation of the half map from the onset on."""
+        return self._part("high", half, _autocorrelation)
+
+    def _part(self, name, half, back):
+        if self._kept is not None and (name, half) in self._kept:
+            return self._kept[name, half]
+        transform = _transform(self._halves[half])
+        xp = backend.xp(transform)
         squares = [xp.asarray(s) for s in self.shells.squares]
         across = squares[1][:, None] + squares[2][None, :]
-        for z in range(self.shape[0]):
-            beyond = xp.sqrt(across + squares[0][z]) + 0.5 >= self.onset
-            low[z][beyond] = 0
-            high[z][~beyond] = 0
-        parts = fourier.irfftn(low, self.shape), _autocorrelation(high, self.shape)
+
+        def cut(start, stop):
+            for z in range(start, stop):
+                beyond = xp.sqrt(across + squares[0][z]) + 0.5 >= self.onset
+                transform[z][beyond if name == "low" else ~beyond] = 0
+
+        fourier.over_planes(cut, transform)
+        part = back(transform, self.shape)
         if self._kept is not None:
-            self._kept[half] = parts
-        return parts
+            self._kept[name, half] = part
+        return part
 
     def density(self, mask):
         """Where a mask cuts density.
@@ -243,7 +259,7 @@ class HalfMaps:
             Share of ``Σ|∇m|`` at voxels where p is over 5 % of its mean in the mask.
         """
         xp = backend.xp(mask)
-        first, second = (self._parts(half)[0] for half in (0, 1))
+        first, second = (self._low(half) for half in (0, 1))
         power, mean = first * second, (first + second) / 2
         mean = fourier.apply_radial(mean, self.voxel_size, lambda f: f <= 1 / DENSITY_RESOLUTION)
         inside = mean >= DENSITY_LEVEL * mean.max()
@@ -300,11 +316,16 @@ def half_maps(half1, half2, voxel_size, onset=None, *, assume_unmasked=False, ke
 
 
 def check_half_maps(half1, half2):
-    """Refuse half maps of different boxes, with NaN or Inf, or twice the same map (:class:`InputRefused`)."""
+    """Refuse half maps of different or very small boxes, with NaN or Inf, or twice the same map
+    (:class:`InputRefused`)."""
     xp = backend.xp(half1)
     if half1.shape != half2.shape or half1.ndim != 3:
         raise InputRefused(
             f"half maps must have one box, got {units.by(half1.shape)} and {units.by(half2.shape)} voxels"
+        )
+    if min(half1.shape) < SMALLEST_BOX:
+        raise InputRefused(
+            f"half maps need at least {SMALLEST_BOX} voxels along each axis, got {units.by(half1.shape)} (x, y, z)"
         )
     for name, half in (("first", half1), ("second", half2)):
         if not bool(xp.isfinite(half).all()):
@@ -361,7 +382,12 @@ def _transform(array):
 
 def _autocorrelation(transform, shape):
     """``Σ_x a(x)·a(x + s)``, circular, of the array whose half transform is given and used up."""
-    transform *= transform.conj()
+
+    def square(start, stop):
+        for plane in transform[start:stop]:
+            plane *= plane.conj()
+
+    fourier.over_planes(square, transform)
     return fourier.irfftn(transform, shape)
 
 
@@ -409,6 +435,13 @@ def _block_variance(array, edge):
     """Variance in cubes of `edge` voxels; what is left over at the far faces is not looked at."""
     xp = backend.xp(array)
     counts = [n // edge for n in array.shape]
-    cut = array[tuple(slice(c * edge) for c in counts)].astype(xp.float64)
-    blocks = cut.reshape(counts[0], edge, counts[1], edge, counts[2], edge)
-    return backend.to_numpy(blocks.var(axis=(1, 3, 5)))
+    found = xp.empty(counts, xp.float64)
+
+    def measure(start, stop):
+        for layer in range(start, stop):
+            cut = array[layer * edge : (layer + 1) * edge, : counts[1] * edge, : counts[2] * edge]
+            cut = cut.reshape(edge, counts[1], edge, counts[2], edge)
+            found[layer] = cut.var(axis=(0, 2, 4), dtype=xp.float64)
+
+    fourier.over_planes(measure, found)
+    return backend.to_numpy(found)

@@ -4,13 +4,12 @@ t is the FSC under the mask, n what the mask makes of random phases (:mod:`gpuma
 """
 
 import math
-import warnings
 from dataclasses import dataclass, field
 
 import numpy
 
 from gpumask import backend, correlation, filters, fourier, grids, mask, spectrum, units
-from gpumask.errors import GpumaskWarning, UsageError
+from gpumask.errors import InputRefused, UsageError
 
 CRITERIA = ("0.143", "0.5", "half-bit", "1-bit")
 BASE_LOWPASS = 20.0  # Å
@@ -89,6 +88,9 @@ class FSC:
         ``path`` and ``sha256`` of the given mask.
     flags : list of dict
         ``code``, ``message``, ``value``.
+    notes : list of str
+        What is worth a line but changes nothing: a window over the corners, voxel sizes that differ a little. Not in
+        the document.
     """
 
     box: list
@@ -102,6 +104,7 @@ class FSC:
     bases: dict = field(repr=False)
     mask: dict | None
     flags: list
+    notes: list = field(repr=False)
 
     def curve(self, name):
         """One column of `shells` as an array, NaN where undefined."""
@@ -120,7 +123,7 @@ class FSC:
 
     def to_dict(self):
         """The document of ``gpumask fsc --json``."""
-        return dict(vars(self))
+        return {name: value for name, value in vars(self).items() if name != "notes"}
 
 
 def fsc(
@@ -201,9 +204,7 @@ def fsc(
         raise UsageError(f"the mass must be > 0 kDa, got {mass!r}")
     maps = {"the first half map": half1, "the second half map": half2, "the mask": mask, "the reference": reference}
     (first, second, given, reference), notes = grids.on_one_grid(maps, voxel_size)
-    for note in notes:
-        warnings.warn(note, GpumaskWarning, stacklevel=2)
-    made = _Measurement(first, second, given, STYLES[style], progress)
+    made = _Measurement(first, second, given, STYLES[style], progress, notes)
     made.unmasked(onset, assume_unmasked)
     made.masked(base_lowpass, judge_unmasked=style == "relion" and given is None)
     made.leak(seed)
@@ -216,7 +217,8 @@ def fsc(
 class _Measurement:
     """The curves of one pair of half maps, made step by step; `total` is t, under the mask `judged` (None: no mask)."""
 
-    def __init__(self, first, second, given, style, progress):
+    def __init__(self, first, second, given, style, progress, notes):
+        self.notes = notes
         self.first, self.second, self.style, self.progress = first.data, second.data, style, progress
         self.shape, self.size = first.shape, first.voxel_size
         self.shells = fourier.shells(self.shape, self.size)
@@ -240,15 +242,22 @@ class _Measurement:
             convention=self.style.convention,
         )
         self.curves["unmasked"] = self.halves.unmasked
+        self.notes += self.halves.notes
 
     def masked(self, base_lowpass, judge_unmasked):
         self.progress("masks")
         curves = self.curves
         curves["spherical"] = self._under(self._sphere())
         base, level = self._base(base_lowpass)
-        curves["loose"] = self._under(self._near_far("loose", base, level))
-        tight = self._near_far("tight", base, level)
-        curves["tight"] = self._under(tight)
+        if base is not None:
+            curves["loose"] = self._under(self._near_far("loose", base, level))
+            tight = self._near_far("tight", base, level)
+            curves["tight"] = self._under(tight)
+        elif self.given is None or self.rule == FROM_TIGHT:
+            raise InputRefused(
+                f"the mean of the half maps has no positive density at {base_lowpass} Å to make a tight mask from; "
+                "give a mask, or a base low-pass that the box can hold"
+            )
         if self.given is not None:
             curves["masked"] = self._under(self.given)
             self.judged, self.total = self.given, curves["masked"]
@@ -316,16 +325,23 @@ class _Measurement:
         axes = [(xp.arange(n) - n // 2) * v for n, v in zip(self.shape, self.size, strict=True)]
         across = axes[1][:, None] ** 2 + axes[2][None, :] ** 2
         made = xp.empty(self.shape, xp.float32)
-        for z in range(self.shape[0]):
-            edge = (xp.sqrt(across + axes[0][z] ** 2) - SPHERE * outer) / ((1 - SPHERE) * outer)
-            made[z] = mask.edge_profile(xp.clip(edge, 0, 1), "cosine", xp)
+
+        def fill(start, stop):
+            for z in range(start, stop):
+                edge = (xp.sqrt(across + axes[0][z] ** 2) - SPHERE * outer) / ((1 - SPHERE) * outer)
+                made[z] = mask.edge_profile(xp.clip(edge, 0, 1), "cosine", xp)
+
+        fourier.over_planes(fill, made)
         self._note("spherical", made, near_angstrom=SPHERE * outer, far_angstrom=outer)
         return made
 
     def _base(self, lowpass):
-        mean = filters.lowpass((self.first + self.second) / 2, units.angstrom(lowpass, "base low-pass"), self.size)
-        level = BASE_LEVEL * float(mean.max())
-        return mean >= level, level
+        lowpass = units.angstrom(lowpass, "base low-pass")
+        mean = filters.lowpass((self.first + self.second) / 2, lowpass, self.size)
+        highest = float(mean.max())
+        if not highest > 0:
+            return None, None
+        return mean >= BASE_LEVEL * highest, BASE_LEVEL * highest
 
     def _near_far(self, name, base, level):
         near, far = NEAR_FAR[name]
@@ -367,8 +383,11 @@ class _Measurement:
         factor = numpy.divide(1, numpy.sqrt(power), out=numpy.zeros_like(power), where=power > 0)
         masked = []
         while transforms:
-            flat = fourier.irfftn(fourier.scale_shells(transforms.pop(0), factor, self.shape, self.size), self.shape)
-            masked.append(fourier.rfftn(flat * self.judged, "float32"))
+            flat = fourier.scale_shells(transforms.pop(0), factor, self.shape, self.size)
+            flat = fourier.irfftn(flat, self.shape)
+            flat *= self.judged
+            masked.append(fourier.rfftn(flat, "float32"))
+            del flat
         return self._curve(*masked)
 
     def _filtered_then_masked(self):
@@ -426,6 +445,7 @@ class _Measurement:
             bases=self.bases,
             mask=None if self.given is None else {"path": None, "sha256": None},
             flags=self._flags(resolution["0.143"], crossings["0.143"], gap, k_catch),
+            notes=self.notes,
         )
 
     def _shell_at(self, angstrom):

@@ -134,7 +134,7 @@ def test_matplotlib_is_imported_only_to_draw_and_pyplot_never():
         "from gpumask.report import directional, fsc, guinier, local_resolution\n"
         "assert not any(m.startswith('matplotlib') for m in sys.modules)\n"
         "halves = [numpy.random.default_rng(i).standard_normal((8, 8, 8)).astype('f4') for i in (1, 2)]\n"
-        "fsc.draw(gpumask.fsc(*halves, voxel_size=1.0))\n"
+        "fsc.draw(gpumask.fsc(*halves, voxel_size=9.0))\n"
         "from gpumask.directional import conical_fsc\n"
         "directional.draw(conical_fsc(*halves, 1.0, axes=4))\n"
         "assert 'matplotlib.figure' in sys.modules and 'matplotlib.pyplot' not in sys.modules\n"

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 import gpumask as gm
-from gpumask import backend, correlation, errors, fourier, io, resolution
+from gpumask import backend, correlation, fourier, io, resolution
 from gpumask.errors import InputRefused, UsageError
 
 STAR_TEXT = 1e-5  # the last digit of RELION's tables is 1e-6, and its half maps are float32
@@ -348,7 +348,10 @@ def test_masked_half_maps():
     assert np.isfinite(found.curve("masked")).all()
     assert "masked_half_maps" not in codes(measured(pair, ball(64, 14, 6), assume_unmasked=True))
     window = [half * ball(64, 32, 1) for half in halves(fading)]
-    assert "masked_half_maps" not in codes(measured(window, ball(64, 14, 6)))
+    noted = measured(window, ball(64, 14, 6))
+    assert "masked_half_maps" not in codes(noted)
+    assert "window" in noted.notes[0]
+    assert "notes" not in noted.to_dict()
 
 
 # What is refused
@@ -360,6 +363,8 @@ def test_masked_half_maps():
         (lambda a, b, m: ((a, a.copy()), m), InputRefused, "the same map"),
         (lambda a, b, m: ((a, b[:-1]), m), InputRefused, "box"),
         (lambda a, b, m: ((a, np.where(b == b.max(), np.nan, b)), m), InputRefused, "NaN"),
+        (lambda a, b, m: ((a[:1], b[:1]), m[12:13]), InputRefused, "at least 8 voxels along each axis"),
+        (lambda a, b, m: ((a - 9, b - 9), None), InputRefused, "no positive density"),
         (lambda a, b, m: ((a, b), m[1:]), InputRefused, "the mask must have one box"),
         (lambda a, b, m: ((a, b), m * 2), InputRefused, "values from 0 to 1"),
         (lambda a, b, m: ((a, b), m * 0), InputRefused, "values from 0 to 1"),
@@ -384,8 +389,7 @@ def test_voxel_sizes_must_agree():
     first, second = halves(fading, box=24, radius=6)
     with pytest.raises(InputRefused, match="voxel sizes differ"):
         gm.fsc(gm.Volume(first, 1.0), gm.Volume(second, 1.1))
-    with pytest.warns(errors.GpumaskWarning, match="voxel sizes differ by 0.2 %"):
-        gm.fsc(gm.Volume(first, 1.0), gm.Volume(second, 1.002))
+    assert "voxel sizes differ by 0.2 %" in gm.fsc(gm.Volume(first, 1.0), gm.Volume(second, 1.002)).notes[0]
 
 
 def test_arrays_need_a_voxel_size():

@@ -1,11 +1,10 @@
 """Half maps in, resolution out: the curves as JSON, CSV, STAR and XML, by direction and by place where asked."""
 
 import math
-import warnings
 from dataclasses import replace
 
 from gpumask import backend, correlation, directional, filters, io, local_resolution, resolution, sharpening, units
-from gpumask.errors import GpumaskWarning, InputRefused, UsageError
+from gpumask.errors import InputRefused, UsageError
 from gpumask.job import devices, inputs, outputs, resolution_files
 from gpumask.job.resolution_files import judged
 from gpumask.job.timing import timed
@@ -129,7 +128,7 @@ def fsc(
             "device": used,
             "device_reason": reason,
             "seconds": seconds,
-            "warnings": [*maps.notes, *made["notes"], *notes],
+            "warnings": [*maps.notes, *made["fsc"].notes, *notes],
             "files": [],
         }
 
@@ -174,7 +173,6 @@ class _Steps:
         self.made = dict.fromkeys(
             (
                 "fsc",
-                "notes",
                 "judged",
                 "part_fraction",
                 "guinier",
@@ -189,10 +187,8 @@ class _Steps:
     def fsc(self):
         """All curves, and f of the part-FSC where a mass is given."""
         given = {"reference": self.reference, "progress": self.progress, **self.options}
-        with timed(self.seconds, "fsc"), warnings.catch_warnings(record=True) as caught:
-            warnings.simplefilter("always", GpumaskWarning)
+        with timed(self.seconds, "fsc"):
             found = resolution.fsc(self.first, self.second, self.mask, **given)
-        self.made["notes"] = [str(warning.message) for warning in caught]
         self.made |= {"fsc": replace(found, mask=self.records.get("mask")), "judged": judged(found)}
         if self.options.get("mass") is not None:
             self.made["part_fraction"] = self._volume(found) / units.angstrom3_of_kda(self.options["mass"])
