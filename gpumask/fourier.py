@@ -15,12 +15,45 @@ CONVENTIONS = ("hermitian", "relion")
 def rfftn(array, dtype="float64"):
     """Transform of a real array over all axes, in float64 (complex128) or in float32 (complex64); half of it along the
     last axis."""
-    return _fft(array).rfftn(array.astype(dtype, copy=False), **_workers(array))
+    fft = _fft(array)
+    if backend.is_cupy(array) or array.dtype == dtype:
+        return fft.rfftn(array.astype(dtype, copy=False), **_workers(array))
+    spectrum = numpy.empty((*array.shape[:-1], array.shape[-1] // 2 + 1), numpy.result_type(dtype, "complex64"))
+
+    def along_x(start, stop):  # the array is never converted as a whole
+        for z in range(start, stop):
+            spectrum[z] = fft.rfft(array[z].astype(dtype))
+
+    over_planes(along_x, spectrum)
+    return fft.fftn(spectrum, axes=(0, 1), **_workers(spectrum, overwrite_x=True))
 
 
-def irfftn(spectrum, shape):
-    """The real array of `shape` that :func:`rfftn` gave `spectrum` for, in its precision; `spectrum` is used up."""
-    return _fft(spectrum).irfftn(spectrum, shape, **_workers(spectrum, overwrite_x=True))
+def irfftn(spectrum, shape, dtype=None):
+    """The real array of `shape` that :func:`rfftn` gave `spectrum` for, in its precision or as `dtype`; `spectrum` is
+    used up."""
+    fft = _fft(spectrum)
+    dtype = dtype or spectrum.real.dtype
+    if backend.is_cupy(spectrum):
+        return fft.irfftn(spectrum, shape).astype(dtype, copy=False)
+    spectrum = fft.ifftn(spectrum, axes=(0, 1), **_workers(spectrum, overwrite_x=True))
+    array = numpy.empty(shape, dtype)
+
+    def along_x(start, stop):  # scipy's irfftn would make another spectrum
+        for z in range(start, stop):
+            array[z] = fft.irfft(spectrum[z], shape[2])
+
+    over_planes(along_x, spectrum)
+    return array
+
+
+def over_planes(function, array):
+    """Run ``function(start, stop)`` over chunks of the planes of `array`: threads on the CPU, one chunk on a GPU."""
+    if backend.is_cupy(array):
+        function(0, len(array))
+        return
+    from gpumask._cpu import threads
+
+    threads.over_planes(function, len(array))
 
 
 def fast_length(length):
@@ -58,9 +91,13 @@ def apply_radial(array, voxel_size, response):
         )
     )
     plane = fy[:, None] ** 2 + fx[None, :] ** 2
-    for z in range(array.shape[0]):
-        spectrum[z] *= response(xp.sqrt(plane + fz[z] ** 2))
-    return irfftn(spectrum, array.shape).astype(xp.float32)
+
+    def scale(start, stop):
+        for z in range(start, stop):
+            spectrum[z] *= response(xp.sqrt(plane + fz[z] ** 2))
+
+    over_planes(scale, spectrum)
+    return irfftn(spectrum, array.shape, xp.float32)
 
 
 def _fft(array):
@@ -220,8 +257,12 @@ def scale_shells(spectrum, factors, shape, voxel_size):
     squares = [xp.asarray(s) for s in shells(shape, voxel_size).squares]
     factors = xp.asarray(factors, spectrum.real.dtype)
     across = squares[1][:, None] + squares[2][None, :]
-    for z in range(shape[0]):
-        spectrum[z] *= factors[(xp.sqrt(across + squares[0][z]) + 0.5).astype(xp.int32)]
+
+    def scale(start, stop):
+        for z in range(start, stop):
+            spectrum[z] *= factors[(xp.sqrt(across + squares[0][z]) + 0.5).astype(xp.int32)]
+
+    over_planes(scale, spectrum)
     return spectrum
 
 

@@ -4,7 +4,7 @@ import math
 
 from gpumask import backend, fourier
 
-CHUNK = 2**19  # coefficients whose phases exist at a time
+CHUNK = 2**17  # coefficients whose phases exist at a time
 
 _GAMMA, _MIX1, _MIX2 = 0x9E3779B97F4A7C15, 0xBF58476D1CE4E5B9, 0x94D049BB133111EB  # SplitMix64
 
@@ -45,28 +45,32 @@ def randomized(spectrum, shape, voxel_size, onset, seed, half):
     inner = slice(1, (nx + 1) // 2)  # along x; the mates of these are not stored
     planes = [0] if nx % 2 else [0, nx // 2]
     step = max(1, CHUNK // across.size)
-    for first in range(0, nz, step):
-        here = slice(first, first + step)
-        phase = xp.empty((len(z[here]), *across.shape), xp.float64)
-        counter = _counter(z[here, None, None], y[None, :, None], xp.arange(nx // 2 + 1)[inner], shape)
-        phase[:, :, inner] = _turns(counter, key, xp)
-        for x in planes:
-            mate_z, mate_y = (nz - z[here, None]) % nz, (ny - y[None, :]) % ny
-            own, other = (_counter(a, b, x, shape) for a, b in ((z[here, None], y[None, :]), (mate_z, mate_y)))
-            turns = _turns(xp.minimum(own, other), key, xp)
-            turns = xp.where(own > other, -turns, turns)
-            phase[:, :, x] = xp.where(own == other, xp.where(turns < 0.5, 0.0, 0.5), turns)
-        values = spectrum[here]
-        amplitude = xp.abs(values)
-        phase *= 2 * math.pi
-        turned = xp.empty_like(values)
-        turned.real = amplitude * xp.cos(phase)
-        turned.imag = amplitude * xp.sin(phase)
-        for x in planes:
-            mate_z, mate_y = (nz - z[here, None]) % nz, (ny - y[None, :]) % ny
-            turned.imag[:, :, x][(mate_z == z[here, None]) & (mate_y == y[None, :])] = 0  # not sin(π), 1e-16
-        outer = xp.sqrt(across + squares[0][here, None, None]) + 0.5 >= onset
-        result[here] = xp.where(outer, turned, values)
+
+    def turn(start, stop):
+        for first in range(start, stop, step):
+            here = slice(first, min(first + step, stop))
+            phase = xp.empty((len(z[here]), *across.shape), xp.float64)
+            counter = _counter(z[here, None, None], y[None, :, None], xp.arange(nx // 2 + 1)[inner], shape)
+            phase[:, :, inner] = _turns(counter, key, xp)
+            for x in planes:
+                mate_z, mate_y = (nz - z[here, None]) % nz, (ny - y[None, :]) % ny
+                own, other = (_counter(a, b, x, shape) for a, b in ((z[here, None], y[None, :]), (mate_z, mate_y)))
+                turns = _turns(xp.minimum(own, other), key, xp)
+                turns = xp.where(own > other, -turns, turns)
+                phase[:, :, x] = xp.where(own == other, xp.where(turns < 0.5, 0.0, 0.5), turns)
+            values = spectrum[here]
+            amplitude = xp.abs(values)
+            phase = (2 * math.pi * phase).astype(amplitude.dtype)
+            turned = xp.empty_like(values)
+            turned.real = amplitude * xp.cos(phase)
+            turned.imag = amplitude * xp.sin(phase)
+            for x in planes:
+                mate_z, mate_y = (nz - z[here, None]) % nz, (ny - y[None, :]) % ny
+                turned.imag[:, :, x][(mate_z == z[here, None]) & (mate_y == y[None, :])] = 0  # not sin(π), 1e-16
+            outer = xp.sqrt(across + squares[0][here, None, None]) + 0.5 >= onset
+            result[here] = xp.where(outer, turned, values)
+
+    fourier.over_planes(turn, result)
     return result
 
 
