@@ -5,10 +5,10 @@ import math
 import numpy as np
 
 import gpumask
-from gpumask import backend, cuda
+from gpumask import backend, cuda, local_resolution
 from gpumask.errors import DeviceNotFound
 
-from . import Case, Table, spectrum
+from . import Case, Table, fsc, spectrum
 from .create import DILATION, LEVEL, SOFT_EDGE, _has, particle
 
 BOXES = (128, 256, 512, 1024)
@@ -18,6 +18,7 @@ COPY_BYTES = 2 << 30
 CPU_BOX = 1024  # the CPU's result is waited for and compared up to this box
 EDT_BOX = 512  # ~90 bytes a voxel
 CHAIN_BOX = 512  # and more: a mask and its shell power, one after the other
+FSC_BOXES = (256, 512)
 PARTICLE_BOX = 256  # larger ones repeat its voxels: to smooth noise takes 36 s at 512³ and minutes at 1024³
 CALLS = 10  # launched together, so that the host's part of a call hides behind the device's
 
@@ -38,6 +39,8 @@ def tables(box):
             yield shell_power(edge, support, bandwidth)
         if edge >= CHAIN_BOX:
             yield chain(edge, bandwidth)
+        if edge in FSC_BOXES:
+            yield half_maps(edge)
 
 
 def timed(function, calls=1):
@@ -194,6 +197,31 @@ def chain(box, bandwidth):
     cases = [Case("mask and shell power", timed(both), None, 5, bytes=9.25 + 33)]
     title = f"A mask and its shell power: {box}³, dilation {DILATION} px, edge {SOFT_EDGE} px, resident"
     return Table(title, cases, cases[0].name, box**3, bandwidth)
+
+
+def half_maps(box):
+    """All curves of resident half maps, and their local resolution; the CPU's are waited for at 256³."""
+    cupy = cuda.cupy()
+    *maps, size = fsc.inputs(min(box, PARTICLE_BOX))
+    times = box // len(maps[0])
+    for axis in range(3):
+        maps = [array.repeat(times, axis) for array in maps]
+    size /= times
+    device = [cupy.asarray(array) for array in maps]
+    curve, places = "corrected_predicted", ((device, "GPU", 5), (maps, "CPU", 1))
+    cases, wanted = [], {}
+    for (half1, half2, mask), where, rounds in places if box <= PARTICLE_BOX else places[:1]:
+        runs = {
+            "gm.fsc": lambda a=half1, b=half2, m=mask: gpumask.fsc(a, b, m, voxel_size=size).curve(curve),
+            "local resolution": lambda a=half1, b=half2: local_resolution.measure(a, b, size).values,
+        }
+        for name, function in runs.items():
+            found = function()  # also the warm-up
+            error = float(np.nanmax(np.abs(found - wanted[name]))) if name in wanted else None
+            wanted.setdefault(name, found)
+            cases.append(Case(f"{name}, {where}", timed(function), error, rounds))
+    note = f"max |Δ| is between GPU and CPU: of the curve {curve}, and of the local resolution in Å."
+    return Table(f"Half maps: {box}³, resident", cases, cases[0].name, note=note)
 
 
 def against_peers(box, bandwidth):

@@ -20,6 +20,7 @@ _HOME = {
     "GpumaskWarning": "errors",
 }
 _MODULES = (
+    "algebra",
     "correlation",
     "directional",
     "emdb",
@@ -27,15 +28,21 @@ _MODULES = (
     "filters",
     "fourier",
     "grids",
+    "interpolation",
     "io",
     "local_resolution",
     "mask",
+    "morphology",
     "phases",
+    "positions",
     "recipe",
     "regions",
+    "shapes",
     "sharpening",
     "simulation",
     "star",
+    "symmetry",
+    "thresholds",
     "units",
 )
 

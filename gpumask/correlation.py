@@ -267,7 +267,7 @@ class HalfMaps:
         cut = 1 - float((power * inside * mask).sum(dtype=xp.float64)) / total if total > 0 else None
         weight = float(mask.sum(dtype=xp.float64))
         dense = power > DENSE * float((power * mask).sum(dtype=xp.float64)) / weight
-        steepness = _steepness(mask)
+        steepness = _steepness(mask, self.voxel_size)
         whole = float(steepness.sum(dtype=xp.float64))
         return cut, float((steepness * dense).sum(dtype=xp.float64)) / whole if whole > 0 else None
 
@@ -308,6 +308,8 @@ def half_maps(half1, half2, voxel_size, onset=None, *, assume_unmasked=False, ke
         notes = []
     sums = shell_products(_transform(half1), _transform(half2), shape, size, convention)
     unmasked = curve(*sums)[: shells.nyquist + 1]
+    if numpy.nanmean(unmasked[1:4]) < -0.5:
+        notes.append("the half maps have opposite signs at low resolution; is one of them inverted?")
     first = onset_shell(unmasked, shells, onset)
     if first is None and refusal is None:
         refusal = f"the unmasked FSC never drops below {onset or ONSET}, so that no onset can be told; give one in Å"
@@ -391,13 +393,13 @@ def _autocorrelation(transform, shape):
     return fourier.irfftn(transform, shape)
 
 
-def _steepness(mask):
-    """``|∇m|`` from central differences, per voxel."""
+def _steepness(mask, voxel_size):
+    """``|∇m|``, 1/Å, from central differences."""
     xp = backend.xp(mask)
     total = xp.zeros(mask.shape, xp.float32)
     for axis, length in enumerate(mask.shape):
         if length > 1:
-            total += xp.gradient(mask, axis=axis) ** 2
+            total += xp.gradient(mask, voxel_size[axis], axis=axis) ** 2
     return xp.sqrt(total)
 
 
@@ -405,8 +407,8 @@ def signs_of_a_mask(half1, half2):
     """Tell whether half maps have been masked, or their solvent flattened.
 
     The noise, the maps' difference, has much the same strength all over an unmasked reconstruction. Its variance, and
-    that of each half map, is taken in cubes of 8 voxels and compared with the loudest ones (99th percentile): cubes
-    with less than 1 % of the noise, or without any variation in a half map, are quiet.
+    that of each half map, is taken in cubes of 8 voxels (an eighth of a box under 64) and compared with the loudest
+    ones (99th percentile): cubes with less than 1 % of the noise, or without any variation in a half map, are quiet.
 
     Returns
     -------

@@ -38,7 +38,7 @@ def threshold_level(array, text):
     Raises
     ------
     UsageError
-        None of these forms.
+        None of these forms; :func:`gpumask.thresholds.level` knows them all.
     """
     return level_from_statistics(text, lambda: backend.of(array).statistics(array))
 
@@ -46,6 +46,8 @@ def threshold_level(array, text):
 def level_from_statistics(text, statistics):
     """:func:`threshold_level` where ``statistics()`` gives min, max, mean and standard deviation; called if needed."""
     kind, value = parse_threshold(text)
+    if kind not in ("value", "max", "sigma"):
+        raise UsageError(f"threshold {kind} is no matter of statistics: use gpumask.thresholds.level")
     if kind != "value":
         _, high, mean, deviation = statistics()
         value = value * high if kind == "max" else mean + value * deviation
@@ -304,7 +306,7 @@ def check_range(values):
     """Refuse an array that is no mask: values outside [0, 1] by more than 1e-6, or nothing above 0
     (:class:`InputRefused`)."""
     low, high = float(values.min()), float(values.max())
-    if not (low >= -RANGE_SLACK and high <= 1 + RANGE_SLACK and high > 0):
+    if not (low >= -RANGE_SLACK and high <= 1 + RANGE_SLACK and high > RANGE_SLACK):
         raise InputRefused(f"a mask has values from 0 to 1, and some above 0; got {low:g} to {high:g}")
 
 

@@ -6,10 +6,19 @@ import warnings
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 
-from gpumask import backend, filters, grids, mask, regions, units
+from gpumask import backend, filters, grids, mask, morphology, positions, regions, thresholds, units
 from gpumask.errors import GpumaskWarning, InputRefused, UsageError
-from gpumask.recipe import MaskRecipe, lengths, parse_butterworth, preset
+from gpumask.recipe import MaskRecipe, lengths, parse_butterworth, parse_threshold, preset
 from gpumask.volume import Volume
+
+CLEAN_UP = ("clip_radius", "hysteresis", "opening", "dust", "seed", "largest", "closing")  # and fill_holes
+NOTHING_LEFT = {
+    "clip_radius": "nothing above the threshold lies within {clip_radius} of the clip centre; move it or clip wider",
+    "hysteresis": "no component reaches the hysteresis level {hysteresis}; lower it",
+    "opening": "the opening by {opening} leaves nothing; open less or lower the threshold",
+    "dust": "every component is dust below {dust:g} Å³; lower --dust or the threshold",
+}
+MAIN_SHARE = 0.9  # of the voxels above the level, that the largest component should hold
 
 
 @dataclass(frozen=True)
@@ -29,6 +38,7 @@ class Made:
     verdict: str | None
     seconds: dict = field(repr=False)
     warnings: list = field(repr=False)
+    threshold_why: str | None = None
 
 
 def create_mask(volume, recipe=None, *, voxel_size=None, preset=None, like=None, **parameters):
@@ -148,13 +158,21 @@ def _make(volume, recipe, progress, like, names):
         data = _filtered(volume, recipe)
         backend.synchronize(data)
     with step("threshold"):
-        level = mask.threshold_level(data, recipe.threshold)
-        base = mask.threshold(data, level, recipe.absolute_value)
-        check_foreground(bool(base.any()), level, top(data, recipe))
+        level, high = (
+            None if text is None else thresholds.level(data, text, volume.voxel_size, recipe.absolute_value)
+            for text in (recipe.threshold, recipe.hysteresis)
+        )
+        base = mask.threshold(data, level.value, recipe.absolute_value)
+        check_foreground(bool(base.any()), level.value, top(data, recipe))
+        cores = None
+        if high is not None:
+            check_hysteresis(level, high)
+            cores = mask.threshold(data, high.value, recipe.absolute_value)
     del data
-    if recipe.dust is not None or recipe.largest is not None or recipe.fill_holes:
+    if cleans(recipe):
         with step("clean-up"):
-            base = _cleaned(base, recipe, volume.voxel_size)
+            base, more = _cleaned(base, cores, recipe, Place.of(recipe, volume))
+            notes += more
     if like is not None:
         with step("paste"):
             base, notes = grids.paste(names[0], volume.with_data(base), names[1], like)
@@ -172,10 +190,59 @@ def _make(volume, recipe, progress, like, names):
             components=regions.component_count(soft >= 0.5),
             faces_touched=mask.faces_touched(soft),
         )
-    made = judged(recipe, target.voxel_size, target.shape, level, checks, seconds)
+    made = judged(recipe, target.voxel_size, target.shape, level.value, checks, seconds)
     if recipe.invert:
         soft = mask.invert(soft)
-    return replace(made, volume=target.with_data(soft, recipe=recipe), warnings=[*notes, *made.warnings])
+    return replace(
+        made,
+        volume=target.with_data(soft, recipe=recipe),
+        threshold_why=level.why,
+        warnings=[*notes, *level.warnings, *made.warnings],
+    )
+
+
+@dataclass(frozen=True)
+class Place:
+    """The lengths and positions of a recipe's clean-up on one grid, in px, (z, y, x) from the corner."""
+
+    dust_voxels: float | None
+    seed_voxel: tuple | None
+    clip_centre_px: tuple | None
+    clip_radius_px: float | None
+    opening_px: float | None
+    closing_px: float | None
+    sampling: tuple | None
+
+    @classmethod
+    def of(cls, recipe, grid):
+        """`grid` has shape, voxel_size and origin (z, y, x)."""
+        size = grid.voxel_size
+
+        def pixels(name):
+            text = getattr(recipe, name)
+            return None if text is None else units.to_px(text, size, name.replace("_", " "))
+
+        seed = centre = None
+        if recipe.seed is not None:
+            seed = tuple(math.floor(p + 0.5) for p in positions.point(recipe.seed, grid))
+        if recipe.clip_radius is not None:
+            centre = tuple(n // 2 for n in grid.shape)
+            if recipe.clip_centre is not None:
+                centre = positions.point(recipe.clip_centre, grid)
+        return cls(
+            None if recipe.dust is None else units.voxels_in(recipe.dust, size),
+            seed,
+            centre,
+            pixels("clip_radius"),
+            pixels("opening"),
+            pixels("closing"),
+            units.sampling(size),
+        )
+
+
+def cleans(recipe):
+    """Whether the recipe has a step between threshold and dilation."""
+    return recipe.fill_holes or any(getattr(recipe, name) is not None for name in CLEAN_UP)
 
 
 @dataclass(frozen=True)
@@ -236,15 +303,35 @@ def check_overlap(any_foreground, name, other_name):
         raise InputRefused(f"the mask is empty: nothing of {name} above the threshold lies in the box of {other_name}")
 
 
-def check_dust(any_foreground, recipe):
-    """Refuse a dust limit above every component."""
+def check_hysteresis(low, high):
+    """Refuse a second level below the first."""
+    if high.value < low.value:
+        raise InputRefused(
+            f"hysteresis must be at or above the threshold, got {high.value:.6g} and {low.value:.6g}; swap them"
+        )
+
+
+def check_left(any_foreground, recipe, name):
+    """Refuse a clean-up step, a field of the recipe, that leaves nothing."""
     if not any_foreground:
-        raise InputRefused(f"every component is dust below {recipe.dust:g} Å³; lower --dust or the threshold")
+        raise InputRefused(NOTHING_LEFT[name].format(**recipe.to_dict()))
+
+
+def main_share_note(recipe, kept, before):
+    """What to say where the default of ``auto``, one component, drops much; a list."""
+    if parse_threshold(recipe.threshold)[0] != "auto" or kept >= MAIN_SHARE * before:
+        return []
+    return [
+        f"the largest component holds {100 * kept / before:.0f} % of what threshold auto found; the rest was dropped: "
+        "low-pass a noisy map first (--lowpass 15A), or keep more with --largest N"
+    ]
 
 
 def memory_needed(shape, voxel_size, recipe):
     """Bytes that :func:`make` takes at its peak, the map included."""
     per_voxel = 4 + 1 + 2 + 2 * 4  # map, base, counts and a copy of the base, mask twice
+    if any(parse_threshold(t)[0] in thresholds.WHOLE_BOX for t in (recipe.threshold, recipe.hysteresis) if t):
+        per_voxel = 4 + 3 * 4 + 8  # map, what is over the background, smoothed on the way; distances from the centre
     if recipe.lowpass or recipe.butterworth or recipe.rect:
         per_voxel = 4 + 3 * 8  # map, and its transform in float64
     needed = per_voxel * math.prod(shape)
@@ -268,13 +355,30 @@ def _filtered(volume, recipe):
     return xp.ascontiguousarray(volume.data, xp.float32)
 
 
-def _cleaned(base, recipe, voxel_size):
+def _cleaned(base, cores, recipe, place):
+    """The base after every step of clean-up, and what to say about it."""
+    notes = []
+    if recipe.clip_radius is not None:
+        base = regions.clip(base, place.clip_centre_px, place.clip_radius_px, place.sampling)
+        check_left(bool(base.any()), recipe, "clip_radius")
+    if recipe.hysteresis is not None:
+        base = regions.holding(base, base & cores)
+        check_left(bool(base.any()), recipe, "hysteresis")
+    if recipe.opening is not None:
+        base = morphology.opening(base, place.opening_px, place.sampling)
+        check_left(bool(base.any()), recipe, "opening")
     if recipe.dust is not None:
-        base = regions.drop_dust(base, units.voxels_in(recipe.dust, voxel_size))
-        check_dust(bool(base.any()), recipe)
+        base = regions.drop_dust(base, place.dust_voxels)
+        check_left(bool(base.any()), recipe, "dust")
+    if recipe.seed is not None:
+        base = regions.flood(base, place.seed_voxel)
     if recipe.largest is not None:
+        before = int(base.sum())
         base = regions.largest(base, recipe.largest)
-    return regions.fill_holes(base) if recipe.fill_holes else base
+        notes = main_share_note(recipe, int(base.sum()), before)
+    if recipe.closing is not None:
+        base = morphology.closing(base, place.closing_px, place.sampling)
+    return (regions.fill_holes(base) if recipe.fill_holes else base), notes
 
 
 def _warnings(checks, width, minimum, voxel_size):

@@ -14,8 +14,13 @@ DEFAULT_SOFT_EDGE = "12px"
 FILTERS = ("lowpass", "butterworth", "rect", "gaussian")
 STYLES = ("euclidean", "relion", "cryodrgn")
 EDGES = ("cosine", "convolved", "gaussian", "quarter-cosine", "linear", "slepian")
+LATER = ("clip_radius", "clip_centre", "hysteresis", "opening", "seed", "closing")
 SLEPIAN_BANDWIDTH = 2.0  # half time-bandwidth product NW where none is given
+LEVELS = ("otsu", "auto")  # thresholds without a number
+RANKS = {"percentile": (0, 100), "volume": (0, math.inf), "mass": (0, math.inf), "fdr": (0, 1)}  # with one between
+THRESHOLDS = "a number, 0.2max, 3sigma, otsu, percentile:99, volume:79000 (Å³), mass:64 (kDa), fdr:0.01 or auto"
 _NUMBER = r"[-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?"
+_POSITION = re.compile(rf"\s*({_NUMBER})\s*,\s*({_NUMBER})\s*,\s*({_NUMBER})\s*(px|A|Å|\u212b|centre|center|)\s*")
 PRESETS = {
     "cryosparc-v4": "threshold 0.2max, near 6 Å, far 14 Å: CryoSPARC's dynamic mask up to v4",
     "cryosparc-v5:RES": "threshold 0.2max, near 2·RES, far 5·RES: CryoSPARC's dynamic mask since v5",
@@ -37,13 +42,28 @@ class MaskRecipe:
     gaussian : str, optional
         Standard deviation of a Gaussian filter, ``2A``. One filter at the most.
     threshold : str
-        A number, ``0.2max`` or ``3sigma``; of the filtered map. ``v >= t`` is foreground.
+        A number, ``0.2max``, ``3sigma``, ``otsu``, ``percentile:99``, ``volume:79000`` (Å³), ``mass:64`` (kDa),
+        ``fdr:0.01`` or ``auto``; of the filtered map, see :func:`gpumask.thresholds.level`. ``v >= t`` is foreground.
     absolute_value : bool
         Use \\|v\\|.
-    largest : int, optional
-        Keep this many of the largest 26-connected components.
+    clip_radius : str, optional
+        Keep what lies within this distance of `clip_centre`, ``60A``.
+    clip_centre : str, optional
+        ``x,y,zpx`` from the corner of the box (CryoSPARC), ``x,y,zA`` in the header's frame (ChimeraX) or
+        ``x,y,zcentre`` in px from the box centre ``n // 2`` (RELION), which is the default.
+    hysteresis : str, optional
+        A second, higher level, in the words of `threshold`: keep the 26-connected components that reach it.
+    opening : str, optional
+        Erode, then dilate by this length: cuts bridges and drops specks thinner than twice that.
     dust : float, optional
         Drop components below this volume, Å³.
+    seed : str, optional
+        Keep the component that holds this position, as `clip_centre`.
+    largest : int, optional
+        Keep this many of the largest 26-connected components; 1 by default where the threshold is ``auto`` and
+        neither `dust` nor `seed` is given.
+    closing : str, optional
+        Dilate, then erode by this length: closes clefts and gaps narrower than twice that.
     fill_holes : bool
         Fill background that is not connected to the outside.
     dilation : str
@@ -68,8 +88,14 @@ class MaskRecipe:
     rect: str | None = None
     gaussian: str | None = None
     absolute_value: bool = False
-    largest: int | None = None
+    clip_radius: str | None = None
+    clip_centre: str | None = None
+    hysteresis: str | None = None
+    opening: str | None = None
     dust: float | None = None
+    seed: str | None = None
+    largest: int | None = None
+    closing: str | None = None
     fill_holes: bool = False
     dilation: str = "0px"
     soft_edge: str | None = None
@@ -95,8 +121,12 @@ class MaskRecipe:
 
     @property
     def hash(self):
-        """First 16 hex digits of the SHA-256 of the recipe as canonical JSON."""
-        text = json.dumps(self.to_dict(), sort_keys=True, separators=(",", ":"))
+        """First 16 hex digits of the SHA-256 of the recipe as canonical JSON.
+
+        Later fields count only where they are set, so that the hashes in files made without them hold.
+        """
+        values = {name: value for name, value in self.to_dict().items() if value is not None or name not in LATER}
+        text = json.dumps(values, sort_keys=True, separators=(",", ":"))
         return hashlib.sha256(text.encode()).hexdigest()[:16]
 
     def to_dict(self):
@@ -118,7 +148,7 @@ class MaskRecipe:
         if unknown:
             raise UsageError(f"unknown key in recipe: {', '.join(unknown)}")
         if values.get("threshold") is None:
-            raise UsageError("a mask needs a threshold: a number, 0.2max or 3sigma")
+            raise UsageError(f"a mask needs a threshold: {THRESHOLDS}")
         return cls(**values)
 
 
@@ -170,11 +200,40 @@ def preset(name):
 
 
 def parse_threshold(text):
-    """Split a threshold into ``(kind, number)``, kind being ``value``, ``max`` or ``sigma``."""
-    match = re.fullmatch(rf"\s*({_NUMBER})\s*(max|sigma|)\s*", str(text))
-    if isinstance(text, bool) or not match or not math.isfinite(float(match[1])):
-        raise UsageError(f"threshold must be a number, a fraction such as 0.2max, or 3sigma; got {text!r}")
-    return match[2] or "value", float(match[1])
+    """Split a threshold into ``(kind, number)``.
+
+    The kinds are ``value``, ``max``, ``sigma``, ``percentile``, ``volume``, ``mass``, ``fdr``, and, with None for a
+    number, ``otsu`` and ``auto``. ``max:0.2`` is ``0.2max``, ``sigma:3`` is ``3sigma``.
+    """
+    plain = "" if isinstance(text, bool) else str(text).strip()
+    if plain in LEVELS:
+        return plain, None
+    match = re.fullmatch(rf"({_NUMBER})\s*(max|sigma|)", plain)
+    number, kind = match.groups() if match else (None, None)
+    if match is None and (match := re.fullmatch(rf"(max|sigma|{'|'.join(RANKS)})\s*:\s*({_NUMBER})", plain)):
+        kind, number = match.groups()
+    if match is None or not math.isfinite(float(number)):
+        raise UsageError(f"threshold must be {THRESHOLDS}; got {text!r}")
+    low, high = RANKS.get(kind, (-math.inf, math.inf))
+    if not low < float(number) < high:
+        limits = f"> {low}" if high == math.inf else f"between {low} and {high}"
+        raise UsageError(f"threshold {kind} must be {limits}, got {text!r}")
+    return kind or "value", float(number)
+
+
+def parse_position(text, what="position"):
+    """Split ``178.2,178.6,180.9px`` (x,y,z) into ``((z, y, x), unit)``.
+
+    The unit is ``px`` from the corner (also where none is given), ``A`` in the header's frame, or ``centre``, px from
+    the box centre; :func:`gpumask.positions.point` knows where that is in a map.
+    """
+    match = _POSITION.fullmatch(str(text))
+    numbers = [float(part) for part in match.groups()[:3]] if match else [math.inf]
+    if not all(map(math.isfinite, numbers)):
+        raise UsageError(
+            f"{what} must be x,y,zpx from the corner, x,y,zA in the header's frame or x,y,zcentre, got {text!r}"
+        )
+    return tuple(reversed(numbers)), {"": "px", "center": "centre", "Å": "A", "\u212b": "A"}.get(match[4], match[4])
 
 
 def parse_edge(text):
@@ -235,15 +294,22 @@ def _canonical(recipe):
     def put(name, value):
         object.__setattr__(recipe, name, value)
 
-    kind, number = parse_threshold(recipe.threshold)
-    put("threshold", units.plain(number) + ("" if kind == "value" else kind))
+    for name in ("threshold", "hysteresis"):
+        if getattr(recipe, name) is not None or name == "threshold":
+            put(name, _spelled(*parse_threshold(getattr(recipe, name))))
+    for name in ("seed", "clip_centre"):
+        if getattr(recipe, name) is not None:
+            position, unit = parse_position(getattr(recipe, name), name.replace("_", " "))
+            put(name, ",".join(map(units.plain, units.xyz(position))) + unit)
+    if recipe.clip_centre is not None and recipe.clip_radius is None:
+        raise UsageError("clip centre needs a clip radius")
     for name in ("lowpass", "rect", "gaussian", "resolution"):
         if getattr(recipe, name) is not None:
             put(name, str(units.Length(units.angstrom(getattr(recipe, name), name), "A")))
     if recipe.butterworth is not None:
         resolution, order = parse_butterworth(recipe.butterworth)
         put("butterworth", f"{units.Length(resolution, 'A')}:{order}")
-    for name in ("dilation", "soft_edge", "near", "far"):
+    for name in ("dilation", "soft_edge", "near", "far", "opening", "closing", "clip_radius"):
         if getattr(recipe, name) is not None:
             length = units.length(getattr(recipe, name), name.replace("_", " "))
             if name != "dilation" and length.value < 0:
@@ -267,6 +333,17 @@ def _canonical(recipe):
         if not (_is(recipe.dust, Real) and 0 <= recipe.dust < math.inf):
             raise UsageError(f"dust must be a volume >= 0 Å³, got {recipe.dust!r}")
         put("dust", float(recipe.dust))
+    if parse_threshold(recipe.threshold)[0] == "auto" and recipe.largest is recipe.dust is recipe.seed is None:
+        put("largest", 1)  # specks of noise lie above half the density of many maps; one particle does not
+
+
+def _spelled(kind, number):
+    """The one spelling of a parsed threshold."""
+    if number is None:
+        return kind
+    if kind in RANKS:
+        return f"{kind}:{units.plain(number)}"
+    return units.plain(number) + ("" if kind == "value" else kind)
 
 
 def _is(value, kind):

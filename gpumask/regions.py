@@ -1,4 +1,4 @@
-"""Clean-up of binary masks: components, dust, holes. numpy or CuPy bool arrays (z, y, x) in, the same kind out.
+"""Clean-up of binary masks: components, dust, holes, clipping. numpy or CuPy bool arrays (z, y, x) in, same kind out.
 
 Foreground is 26-connected and background 6-connected, so that a surface separates inside from outside.
 """
@@ -6,8 +6,10 @@ Foreground is 26-connected and background 6-connected, so that a surface separat
 import math
 from numbers import Integral, Real
 
-from gpumask import backend
-from gpumask.errors import UsageError
+from gpumask import backend, units
+from gpumask.errors import InputRefused, UsageError
+
+SLACK = 1e-6  # px², as for every distance: 7 Å / 1.4 Å must reach d = 5
 
 
 def bounding_box(foreground):
@@ -48,6 +50,77 @@ def drop_dust(foreground, voxels):
     if not (isinstance(voxels, Real) and 0 <= voxels < math.inf):
         raise UsageError(f"dust volume must be >= 0, got {voxels!r}")
     return _select(foreground, lambda sizes, xp: sizes >= voxels)
+
+
+def holding(foreground, markers):
+    """Keep the components that hold a True voxel of `markers`, an array of the same shape.
+
+    With the sets above two levels of one map, low and high, this is thresholding with hysteresis.
+    """
+    xp = backend.xp(foreground)
+    kept = xp.zeros_like(foreground)
+    box = bounding_box(foreground)
+    if box is not None:
+        labels, sizes = label(foreground[box])
+        keep = xp.zeros(len(sizes) + 1, bool)
+        keep[labels[markers[box]]] = True
+        keep[0] = False
+        kept[box] = keep[labels]
+    return kept
+
+
+def flood(foreground, voxel):
+    """Keep the component that holds a voxel (z, y, x).
+
+    Raises
+    ------
+    UsageError
+        The voxel lies outside the box.
+    InputRefused
+        It is background.
+    """
+    check_inside(voxel, foreground.shape)
+    if not bool(foreground[tuple(voxel)]):
+        raise background_seed(voxel)
+    marker = backend.xp(foreground).zeros_like(foreground)
+    marker[tuple(voxel)] = True
+    return holding(foreground, marker)
+
+
+def check_inside(voxel, shape):
+    """Refuse a seed (z, y, x) outside the box."""
+    if not all(0 <= i < n for i, n in zip(voxel, shape, strict=True)):
+        raise UsageError(f"the seed must lie in the box of {units.by(shape)} voxels, got voxel {units.xyz(voxel)}")
+
+
+def background_seed(voxel):
+    """The error of a seed in background."""
+    return InputRefused(f"the seed, voxel {units.xyz(voxel)} (x, y, z), is background; move it or lower the threshold")
+
+
+def clip(foreground, centre_px, radius_px, sampling=None, first=0):
+    """Keep foreground within a sphere, ``d <= r``.
+
+    Parameters
+    ----------
+    foreground : array of bool, shape (z, y, x)
+    centre_px : tuple of float
+        (z, y, x), corner-origin px.
+    radius_px : float
+    sampling : tuple of float, optional
+        Voxel edges (z, y, x) in units of the smallest, for anisotropic voxels; the radius is in that unit then.
+    first : int
+        z of the first plane, where `foreground` is part of a box.
+    """
+    if not (isinstance(radius_px, Real) and 0 <= radius_px < math.inf):
+        raise UsageError(f"clip radius must be >= 0 px, got {radius_px!r}")
+    xp, starts = backend.xp(foreground), (first, 0, 0)
+    z, y, x = (
+        ((xp.arange(start, start + n) - centre) * edge) ** 2
+        for start, n, centre, edge in zip(starts, foreground.shape, centre_px, sampling or (1, 1, 1), strict=True)
+    )
+    near = (z[:, None, None] + y[None, :, None]) + x[None, None, :] <= radius_px * radius_px + SLACK
+    return foreground & near
 
 
 def fill_holes(foreground):

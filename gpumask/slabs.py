@@ -5,17 +5,31 @@ reaches. The mask has the same bytes as one made in memory.
 """
 
 import math
+from dataclasses import replace
 
 import numpy as np
 from scipy import ndimage
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
-from gpumask import backend, filters, mask, units
+from gpumask import backend, filters, mask, morphology, regions, thresholds, units
 from gpumask._cpu.statistics import of_chunks
 from gpumask.errors import OutOfMemory
-from gpumask.pipeline import Checks, check_dust, check_foreground, judged, memory_needed, timer, top
-from gpumask.recipe import lengths
+from gpumask.pipeline import (
+    Checks,
+    Place,
+    check_foreground,
+    check_hysteresis,
+    check_left,
+    cleans,
+    judged,
+    main_share_note,
+    memory_needed,
+    timer,
+    top,
+)
+from gpumask.recipe import lengths, parse_threshold
+from gpumask.volume import Volume
 
 BYTES_PER_VOXEL = 16  # of a slab with its halo: bool twice, counts, the mask twice, what numpy needs on the way
 BYTES_PER_BRICK = 40  # the same where voxels are anisotropic: distances in float64, and CuPy's scans over them
@@ -30,8 +44,8 @@ def make(source, recipe, write, budget, device="cpu", progress=None):
     Parameters
     ----------
     source : object
-        ``shape`` and ``voxel_size`` (z, y, x), and ``slabs(planes)``, which gives consecutive float32 arrays of at most
-        that many z planes, from the first plane on, each time it is called.
+        ``shape``, ``voxel_size`` (z, y, x) and ``header``, and ``slabs(planes)``, which gives consecutive float32
+        arrays of at most that many z planes, from the first plane on, each time it is called.
     recipe : MaskRecipe
     write : callable
         Called with consecutive float32 slabs of the mask.
@@ -50,28 +64,37 @@ def make(source, recipe, write, budget, device="cpu", progress=None):
     Raises
     ------
     OutOfMemory
-        A step needs the whole box (low-pass, Butterworth, rectangular filter, convolved edge), or one plane with its
-        halo is more than the budget.
+        A step needs the whole box (low-pass, Butterworth, rectangular filter, threshold ``fdr`` or ``auto``, convolved
+        edge), or one plane with its halo is more than the budget.
     """
     radius, width = lengths(recipe, source.voxel_size)
     sampling = units.sampling(source.voxel_size)
-    halo = min(math.ceil((abs(radius) + width) / (sampling or (1,))[0]) + 2, source.shape[0])
+    # a box without data of its own: broadcasting takes no memory
+    place = Place.of(recipe, Volume(np.broadcast_to(np.float32(0), source.shape), source.voxel_size, source.header))
+    reach = max(abs(radius) + width, 2 * (place.opening_px or 0), 2 * (place.closing_px or 0))
+    halo = min(math.ceil(reach / (sampling or (1,))[0]) + 2, source.shape[0])
     planes = planes_per_slab(source.shape, source.voxel_size, recipe, halo, budget)
     seconds = {}
     step = timer(seconds, progress)
     with step("statistics"):
-        level = mask.level_from_statistics(
-            recipe.threshold, lambda: of_chunks(lambda: _filtered(source, recipe, planes))
-        )
+        level, high = (None if text is None else _level(source, recipe, planes, text) for text in _levels(recipe))
     with step("threshold"):
         base, highest = Bits(source.shape), -math.inf
+        cores = None
+        if high is not None:
+            check_hysteresis(level, high)
+            cores = Bits(source.shape)
         for start, slab in _numbered(_filtered(source, recipe, planes)):
-            base.put(start, mask.threshold(slab, level, recipe.absolute_value))
+            base.put(start, mask.threshold(slab, level.value, recipe.absolute_value))
+            if cores is not None:
+                cores.put(start, mask.threshold(slab, high.value, recipe.absolute_value))
             highest = max(highest, top(slab, recipe))
-        check_foreground(base.any(), level, highest)
-    if recipe.dust is not None or recipe.largest is not None or recipe.fill_holes:
+        check_foreground(base.any(), level.value, highest)
+    notes = []
+    if cleans(recipe):
         with step("clean-up"):
-            _clean(base, recipe, source.voxel_size, planes)
+            base, notes = _clean(base, cores, recipe, place, planes)
+    del cores
     found = _Meters(source.shape, source.voxel_size)
     with step("soft edge"):
         for start in range(0, source.shape[0], planes):
@@ -97,22 +120,25 @@ def make(source, recipe, write, budget, device="cpu", progress=None):
             components=len(Components(found.core.get, source.shape, planes, ALL_NEIGHBOURS).sizes),
             faces_touched=[face for face in mask.FACES if face in found.faces],
         )
-    return judged(recipe, source.voxel_size, source.shape, level, checks, seconds)
+    made = judged(recipe, source.voxel_size, source.shape, level.value, checks, seconds)
+    return replace(made, threshold_why=level.why, warnings=[*notes, *level.warnings, *made.warnings])
 
 
 def planes_per_slab(shape, voxel_size, recipe, halo, budget):
     """How many planes a slab may have within `budget` bytes."""
     whole = [name for name in WHOLE_BOX if getattr(recipe, name) is not None]
+    kinds = [parse_threshold(text)[0] for text in _levels(recipe) if text is not None]
+    whole += [f"threshold {kind}" for kind in kinds if kind in thresholds.WHOLE_BOX]
     if recipe.edge == "convolved":
         whole.append("convolved edge")
     if whole:
         needed = memory_needed(shape, voxel_size, recipe)
         raise OutOfMemory(
             f"a {whole[0]} needs the whole box of {units.by(shape)} voxels in memory, {_size(needed)}, but "
-            f"{_size(budget)} may be used; use --gaussian and another edge, a smaller box or more memory"
+            f"{_size(budget)} may be used; use --gaussian, another threshold or edge, a smaller box or more memory"
         )
     plane = (BYTES_PER_VOXEL if units.is_isotropic(voxel_size) else BYTES_PER_BRICK) * math.prod(shape[1:])
-    fixed = 2 * Bits.bytes(shape)
+    fixed = (3 if recipe.hysteresis or recipe.opening or recipe.closing else 2) * Bits.bytes(shape)
     planes = min(shape[0], int((budget - fixed) // plane) - 2 * halo)
     if planes < 1:
         needed = fixed + plane * (2 * halo + 1)
@@ -127,7 +153,8 @@ class InMemory:
     """The source that a Volume in host memory is."""
 
     def __init__(self, volume):
-        self.volume, self.shape, self.voxel_size = volume, volume.shape, volume.voxel_size
+        self.volume, self.header = volume, volume.header
+        self.shape, self.voxel_size = volume.shape, volume.voxel_size
 
     def slabs(self, planes):
         """Consecutive float32 arrays of at most `planes` z planes."""
@@ -204,6 +231,15 @@ class Components:
             yield start, kept[labels]
             total += count
 
+    def holding(self, markers):
+        """For each component whether it holds a True voxel of ``markers(start, stop)``, bool planes."""
+        held, total = np.zeros(len(self.sizes), bool), 0
+        for start, labels, count in self._labels():
+            found = np.unique(labels[markers(start, start + len(labels)) & (labels > 0)])
+            held[self.component[found - 1 + total]] = True
+            total += count
+        return held
+
     def _labels(self):
         for start in range(0, self.shape[0], self.planes):
             labels, count = ndimage.label(self.get(start, start + self.planes), structure=self.structure)
@@ -240,24 +276,85 @@ class _Meters:
         self.faces |= {face for face in mask.faces_touched(soft) if not inner.get(face)}
 
 
-def _clean(base, recipe, voxel_size, planes):
-    """``pipeline``'s clean-up on bits: dust, largest, holes."""
-    for wanted in ("dust", "largest"):
-        limit = getattr(recipe, wanted)
-        if limit is None:
-            continue
-        components = Components(base.get, base.shape, planes, ALL_NEIGHBOURS)
-        if wanted == "dust":
-            keep = components.sizes >= units.voxels_in(limit, voxel_size)
-        else:
-            keep = np.zeros(len(components.sizes), bool)
-            keep[np.argsort(-components.sizes, kind="stable")[:limit]] = True
-        _replace(base, components.selected(keep))
-        if wanted == "dust":
-            check_dust(base.any(), recipe)
+def _levels(recipe):
+    return recipe.threshold, recipe.hysteresis
+
+
+def _level(source, recipe, planes, text):
+    def slabs():
+        return _filtered(source, recipe, planes)
+
+    return thresholds.level_of_pieces(slabs, text, source.voxel_size, recipe.absolute_value, lambda: of_chunks(slabs))
+
+
+def _clean(base, cores, recipe, place, planes):
+    """``pipeline``'s clean-up on bits: what is left, and what to say about it."""
+    notes = []
+    if recipe.clip_radius is not None:
+        for start, slab in _slabs_of(base, planes):
+            clipped = regions.clip(slab, place.clip_centre_px, place.clip_radius_px, place.sampling, start)
+            base.put(start, clipped)
+        check_left(base.any(), recipe, "clip_radius")
+    if recipe.hysteresis is not None:
+        _select(base, planes, lambda components: components.holding(cores.get))
+        check_left(base.any(), recipe, "hysteresis")
+    if recipe.opening is not None:
+        base = _by_distance(base, morphology.opening, place.opening_px, place.sampling, planes)
+        check_left(base.any(), recipe, "opening")
+    if recipe.dust is not None:
+        _select(base, planes, lambda components: components.sizes >= place.dust_voxels)
+        check_left(base.any(), recipe, "dust")
+    if recipe.seed is not None:
+        _flood(base, place.seed_voxel, planes)
+    if recipe.largest is not None:
+        before = base.count()
+        _select(base, planes, lambda components: _largest(components.sizes, recipe.largest))
+        notes = main_share_note(recipe, base.count(), before)
+    if recipe.closing is not None:
+        base = _by_distance(base, morphology.closing, place.closing_px, place.sampling, planes)
     if recipe.fill_holes:
         background = Components(lambda *at: ~base.get(*at), base.shape, planes, FACE_NEIGHBOURS)
         _replace(base, ((start, ~outside) for start, outside in background.selected(background.open)))
+    return base, notes
+
+
+def _slabs_of(bits, planes):
+    for start in range(0, bits.shape[0], planes):
+        yield start, bits.get(start, start + planes)
+
+
+def _select(base, planes, keep):
+    """Keep the components for which ``keep(components)`` is True."""
+    components = Components(base.get, base.shape, planes, ALL_NEIGHBOURS)
+    _replace(base, components.selected(keep(components)))
+
+
+def _largest(sizes, count):
+    keep = np.zeros(len(sizes), bool)
+    keep[np.argsort(-sizes, kind="stable")[:count]] = True
+    return keep
+
+
+def _flood(base, voxel, planes):
+    regions.check_inside(voxel, base.shape)
+    seed = Bits(base.shape)
+    plane = np.zeros((1, *base.shape[1:]), bool)
+    plane[0, voxel[1], voxel[2]] = True
+    if not (base.get(voxel[0], voxel[0] + 1) & plane).any():
+        raise regions.background_seed(voxel)
+    seed.put(voxel[0], plane)
+    _select(base, planes, lambda components: components.holding(seed.get))
+
+
+def _by_distance(base, change, radius, sampling, planes):
+    """Opened or closed: each voxel depends on those within twice the radius."""
+    halo = math.ceil(2 * radius / (sampling or (1,))[0]) + 1
+    changed = Bits(base.shape)
+    for start in range(0, base.shape[0], planes):
+        stop, skip = min(start + planes, base.shape[0]), min(halo, start)
+        around = base.get(start - halo, stop + halo)
+        changed.put(start, change(around, radius, sampling)[skip : skip + stop - start])
+    return changed
 
 
 def _replace(base, slabs):

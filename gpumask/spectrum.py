@@ -5,13 +5,13 @@ Formulas with M the transform of the mask m, k in cycles/px, q = 2πk. V = Σm, 
 
 import math
 from dataclasses import dataclass, field
+from numbers import Integral
 
 import numpy
 
 from gpumask import correlation, fourier, grids, mask, regions, units
-from gpumask.errors import UsageError
+from gpumask.errors import InputRefused, UsageError
 from gpumask.recipe import lengths
-from gpumask.volume import Volume
 
 LEAKAGE_RESOLUTIONS = (20, 15, 10, 8, 6, 5, 4, 3)  # Å
 POROD_BAND = (0.2, 0.3)  # cycles/px, where the surface rules and the grid does not yet
@@ -19,6 +19,7 @@ FALLOFF_BAND, FALLOFF_BANDS = (0.05, 0.25), 3  # cycles/px
 CONE = 20.0  # degrees, half-angle
 AXES = 256  # directions on a half sphere
 BLOCK = 256  # coefficients that meet all axes at a time
+ROUNDING = 1e-6  # relative: a resolution at the limit is within it
 FINE = 8  # bins a shell of the power of m²
 
 
@@ -40,6 +41,9 @@ class MaskSpectrum:
         The same over ``2πS|G|²/q⁴``, G the transform of the raised-cosine edge of the equivalent width.
     leakage : list of dict
         ``resolution`` (Å), ``fraction`` of Σ|M|² beyond it.
+    equivalent_edge_px : float
+        Width of the raised-cosine edge that the mask amounts to (:func:`gpumask.mask.equivalent_edge`). Every value
+        between 0 and 1 counts as edge, a plateau too.
     effective_voxels : float
         ``E²/Σm⁴``.
     anisotropy : dict
@@ -51,7 +55,8 @@ class MaskSpectrum:
     measured_fsc : dict or None
         The same by randomising: ``mean`` and ``sd``, a value a shell, of ``seeds`` draws (seeds 0, 1, …).
     k_leak : float or None
-        1/Å; the last shell where the predicted FSC is over 0.05.
+        1/Å; the last shell where the predicted FSC is over 0.05. Never before the shell below the onset: nothing is
+        random there.
     mask_limited_resolution : float or None
         1 / k_leak, Å: what the mask pretends by itself.
     leak_mean : float or None
@@ -173,7 +178,7 @@ def mask_spectrum(
     halves : HalfMaps, optional
         Half maps that :func:`gpumask.correlation.half_maps` has prepared, instead of the three above: for many masks.
     voxel_size : float or tuple of float, optional
-        Å (z, y, x); only with a plain array.
+        Å (z, y, x); only with plain arrays.
     asymmetric_units : int
         Copies that a symmetry enforces: n_effective is divided by it.
     seeds : int
@@ -199,25 +204,24 @@ def mask_spectrum(
         A plain array without `voxel_size`.
     """
     progress = progress or (lambda name, share=None: None)
-    if not isinstance(volume, Volume):
-        if voxel_size is None:
-            raise TypeError("mask_spectrum of a plain array needs voxel_size=, in Å")
-        volume = Volume(volume, voxel_size)
+    (volume,), _ = grids.on_one_grid({"the mask": volume}, voxel_size)
+    if volume.data.ndim != 3 or volume.data.dtype.kind not in "fbiu":
+        raise InputRefused(f"a mask has real values on three axes, got {volume.data.dtype} of {volume.data.ndim} axes")
+    volume = volume.with_data(volume.data.astype("float32", copy=False))
     data, size = volume.data, volume.voxel_size
     mask.check_range(data)
-    if not (isinstance(asymmetric_units, int) and asymmetric_units >= 1):
-        raise UsageError(f"asymmetric units must be a whole number >= 1, got {asymmetric_units!r}")
-    if not (isinstance(seeds, int) and seeds >= 0):
-        raise UsageError(f"seeds must be a whole number >= 0, got {seeds!r}")
+    for value, least, what in ((asymmetric_units, 1, "asymmetric units"), (seeds, 0, "seeds")):
+        if not isinstance(value, Integral) or isinstance(value, bool) or value < least:
+            raise UsageError(f"{what} must be a whole number >= {least}, got {value!r}")
     if (half1 is None) != (half2 is None) or (half1 is not None and halves is not None):
         raise UsageError("give both half maps, or prepared ones, or none")
     if half1 is None and halves is None and onset is not None:
         raise UsageError("an onset needs half maps; give half1 and half2")
     target = None if resolution is None else units.angstrom(resolution)
     shells = fourier.shells(data.shape, size)
-    if target is not None and 1 / target > shells.step * (shells.nyquist + 0.5):
-        limit = 1 / (shells.step * shells.nyquist)
-        raise UsageError(f"resolution {target:g} Å is beyond Nyquist, {limit:.4g} Å; give a lower one")
+    finest = units.nyquist_resolution(size)
+    if target is not None and (target < finest * (1 - ROUNDING) or not shells.nyquist):
+        raise UsageError(f"resolution {target:g} Å is beyond Nyquist, {finest:.4g} Å, or the box is flat; give none")
     warnings = []
     if half1 is not None:
         progress("half maps")
@@ -228,7 +232,7 @@ def mask_spectrum(
     elif halves is not None:
         warnings += grids.check_one_grid({"the mask": volume, "the half maps": halves})
     progress("spectrum")
-    shell = shells.nyquist if target is None else round(1 / (target * shells.step))
+    shell = shells.nyquist if target is None else min(round(1 / (target * shells.step)), shells.nyquist)
     occupied = data[regions.bounding_box(data != 0)]  # power does not tell where it is
     occupied_volume = units.volume_angstrom3(float(occupied.sum(dtype="float64")), size)
     power, *coefficients = fourier.on_shell(occupied, size, shell, data.shape)
@@ -246,6 +250,12 @@ def mask_spectrum(
     if mask.faces_touched(data):
         warnings.append(
             f"the mask meets the box faces {', '.join(mask.faces_touched(data))}: its spectrum has the face's"
+        )
+    highest = float(data.max())
+    if highest < 1 - mask.RANGE_SLACK:
+        warnings.append(
+            f"the mask is nowhere 1, but {highest:.3g} at the most: values between count as edge, so that the verdict "
+            "is too good"
         )
     leak = {} if halves is None else _leak(data, halves, target, seeds, warnings, progress)
     return MaskSpectrum(
@@ -303,7 +313,7 @@ def _leak(data, halves, target, seeds, warnings, progress):
         judged = predicted[halves.onset + correlation.SKIPPED + 1 : shell + 1]
         judged = judged[numpy.isfinite(judged)]
         found["leak_mean"] = float(judged.mean()) if len(judged) else None
-        if predicted[shell] > correlation.LEAK:
+        if shell > halves.onset + correlation.SKIPPED and predicted[shell] > correlation.LEAK:
             warnings.append(
                 f"the mask makes an FSC of {predicted[shell]:.2f} by itself at {target:g} Å "
                 f"(want at most {correlation.LEAK}): soften the edge where it cuts density, or let it be wider"
@@ -385,15 +395,17 @@ def _band(frequency, limits, shells):
 
 
 def _leakage(power, shells, target):
-    """Share of the power at frequencies beyond 1/resolution; corners of the transform included."""
+    """Share of the power at frequencies beyond 1/resolution, corners of the transform included. Of the shell that holds
+    the limit the share by volume is taken."""
     beyond = numpy.append(numpy.cumsum(power[::-1])[::-1], 0.0)
     found = []
     for resolution in sorted({*LEAKAGE_RESOLUTIONS, *([target] if target else [])}, reverse=True):
-        first = math.floor(1 / (resolution * shells.step) + 1e-9) + 1
-        if first - 1 <= shells.nyquist:
-            found.append(
-                {"resolution": float(resolution), "fraction": float(beyond[min(first, len(power))] / beyond[0])}
-            )
+        limit = 1 / (resolution * shells.step)
+        shell = math.floor(limit + 0.5)
+        if limit <= shells.nyquist + 0.5 and shell < len(power):
+            outer, inner = (shell + 0.5) ** 3, max(shell - 0.5, 0) ** 3
+            fraction = beyond[shell + 1] + power[shell] * (outer - limit**3) / (outer - inner)
+            found.append({"resolution": float(resolution), "fraction": float(fraction / beyond[0])})
     return found
 
 

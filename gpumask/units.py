@@ -191,6 +191,11 @@ def minimum_soft_edge_px(resolution, voxel_size):
     return snap(5 * resolution / pixel_edge(voxel_size))
 
 
+def nyquist_resolution(voxel_size):
+    """The finest resolution in Å that all three axes hold: two of the largest voxel edge."""
+    return 2 * max(voxel_edges(voxel_size))
+
+
 def shell_frequency_step(shape, voxel_size):
     """Bin width in 1/Å of resolution shells: 1 / (longest box edge in Å)."""
     return 1 / max(n * v for n, v in zip(shape, voxel_size, strict=True))

@@ -82,7 +82,8 @@ SOFT = ["--threshold", "0.5", "--dilate", "1px", "--soft-edge", "4px"]
 # help
 
 
-VERBS = ["create", "inspect", "spectrum", "fsc", "sharpen", "demo", "doctor", "bench"]
+VERBS = ["create", "combine", "inspect", "spectrum", "fsc", "sharpen", "shape", "filter", "resample", "grid", "compare",
+         "fulcrum", "demo", "doctor", "bench"]  # fmt: skip
 
 
 @pytest.mark.parametrize("verb", [[]] + [[verb] for verb in VERBS])
@@ -203,7 +204,7 @@ def test_create_json_is_one_document_with_triples_as_x_y_z(folder, capsys):
     assert made["box"] == [28, 24, 20]
     assert made["voxel_size_angstrom"] == [1, 1.5, 2]
     assert (made["dilation_px"], made["soft_edge_px"]) == (2, 5)  # of the smallest edge
-    assert made["threshold"] == 0.5
+    assert made["threshold"] == {"method": "value", "value": 0.5, "why": "as given"}
     assert (made["device"], made["device_reason"]) == ("cpu", "asked for")
     assert {"read", "filter", "threshold", "soft edge", "write"} <= made["seconds"].keys()
     assert all(seconds >= 0 for seconds in made["seconds"].values())

@@ -7,6 +7,7 @@ import pytest
 
 import gpumask as gm
 from gpumask import backend, correlation, fourier, io, phases, spectrum
+from gpumask import mask as mask_module
 from gpumask.errors import InputRefused, UsageError
 
 CLOSED = 1e-6  # relative: the analytic values are given to six digits or more
@@ -35,7 +36,7 @@ def halves(box=48, noise=0.3, seed=0):
 
 def test_half_bit():
     wanted = [0.306692, 0.216453, 0.185995, 0.171573]
-    assert correlation.information(np.array([100, 1000, 1e4, np.inf])) == pytest.approx(wanted, abs=2e-6)
+    assert correlation.information(np.array([100, 1000, 1e4, np.inf])) == pytest.approx(wanted, abs=1e-6)
     n = 400  # the constants of van Heel & Schatz, to the four digits they gave
     half, one = (0.2071 + 1.9102 / 20) / (1.2071 + 0.9102 / 20), (0.5 + 2.4142 / 20) / (1.5 + 1.4142 / 20)
     assert correlation.information(n) == pytest.approx(half, abs=1e-4)
@@ -67,11 +68,17 @@ def test_variance_of_the_fsc_of_one_fixed_signal(rho, wanted):
     assert n * found.var() == pytest.approx(wanted, rel=4 * math.sqrt(2 / draws))
 
 
+def slope_of(edge, t, step=1e-5):
+    """-d/dt of an edge profile of gpumask.mask, by differences that stay within it."""
+    low, high = np.clip(t - step, 0, 1), np.clip(t + step, 0, 1)
+    return (mask_module.edge_profile(low, edge) - mask_module.edge_profile(high, edge)) / (high - low)
+
+
 @pytest.mark.parametrize(
     ("kernel", "slope"),
     [
-        (lambda t: np.ones_like(t), -6),  # linear
-        (lambda t: np.pi / 2 * np.sin(np.pi * t), -8),  # raised cosine
+        (lambda t: slope_of("linear", t), -6),
+        (lambda t: slope_of("cosine", t), -8),
         (lambda t: 30 * (t * (1 - t)) ** 2, -10),  # quintic smoothstep
         (lambda t: 140 * (t * (1 - t)) ** 3, -12),  # septic
     ],
@@ -150,7 +157,7 @@ def test_random_phases_keep_amplitudes_and_hermitian_mates(xp, shape, size):
     z, y, x = shells.squares
     inside = np.sqrt((y[:, None] + x) + z[:, None, None]) + 0.5 < 3
     assert np.array_equal(after[inside], before[inside])
-    assert not np.isclose(after[~inside], before[~inside]).any(axis=None) or (~inside).sum() > 8
+    assert np.isclose(after[~inside], before[~inside]).mean() < 0.05  # but for the few real ones that keep their sign
     # a round trip through the real array changes nothing: every mate is its mate's conjugate, all power stays
     again = backend.to_numpy(fourier.rfftn(fourier.irfftn(turned.copy(), shape)))
     assert np.abs(again - after).max() <= 1e-12 * np.abs(before).max()
@@ -385,3 +392,51 @@ def test_noise_and_signal_of_the_mean_map(xp):
         if around is None:
             fsc = correlation.half_maps(*pair, 1.0, "20A").unmasked[judged]
             assert (power / noise)[judged] == pytest.approx(2 * fsc / (1 - fsc), rel=0.2, abs=0.2)
+
+
+def test_density_by_hand():
+    """Cut fraction and hard-cut index from their definitions, float64."""
+    first, second = halves(box=64, noise=0.05)
+    first, second = (half + 3 * ball(64, 14, 6) for half in (first, second))
+    mask = ball(64, 10, 4)
+    prepared = correlation.half_maps(first, second, 1.0, "8A")
+    frequency = np.sqrt(sum(f**2 for f in np.meshgrid(*[np.fft.fftfreq(64)] * 3, indexing="ij")))
+    index = np.round(frequency * 64)
+    low = [np.fft.ifftn(np.fft.fftn(half) * (index < prepared.onset)).real for half in (first, second)]
+    power, mean = low[0] * low[1], (low[0] + low[1]) / 2
+    mean = np.fft.ifftn(np.fft.fftn(mean) * (frequency <= 1 / 20)).real
+    particle = mean >= 0.2 * mean.max()
+    cut = 1 - (power * mask)[particle].sum() / power[particle].sum()
+    steep = np.sqrt(sum(g**2 for g in np.gradient(mask.astype(float))))
+    hard = steep[power > 0.05 * (power * mask).sum() / mask.sum()].sum() / steep.sum()
+    found = prepared.density(mask)
+    assert 0.05 < cut < 0.9
+    assert found == pytest.approx((cut, hard), abs=2e-3)  # a voxel or two at the levels, by rounding
+
+
+def test_hard_cuts_are_measured_in_angstrom():
+    """Voxels of 4 x 1 x 1 Å: the gradient across a face is per Å, whichever the axis."""
+    first, second = halves(box=48, noise=0.05)
+    size = (4.0, 1.0, 1.0)
+    prepared = correlation.half_maps(first, second, size, "20A")
+    mask = np.zeros((48,) * 3, np.float32)
+    mask[20:28, 12:36, 12:36] = 1
+    steep = np.sqrt(sum(g**2 for g in np.gradient(mask.astype(float), *size)))
+    power = prepared._low(0).astype(float) * prepared._low(1)
+    hard = steep[power > 0.05 * (power * mask).sum() / mask.sum()].sum() / steep.sum()
+    assert prepared.density(mask)[1] == pytest.approx(hard, abs=1e-3)
+
+
+def test_no_alarm_below_the_onset():
+    """A target that is coarser than the onset: the FSC there is the map's own."""
+    first, second = halves()
+    found = gm.mask_spectrum(ball(48, 12, 6), 20, first, second, onset=0.143, voxel_size=1.0, seeds=0)
+    assert not any("by itself" in text for text in found.warnings)
+    assert found.measured_fsc is None
+    cutting = gm.mask_spectrum(ball(48, 5), 3.5, first, second, onset="8A", voxel_size=1.0, seeds=0)
+    assert any("by itself" in text for text in cutting.warnings)
+
+
+def test_an_inverted_half_map_is_told():
+    first, second = halves()
+    assert any("inverted" in text for text in correlation.half_maps(first, -second, 1.0).notes)

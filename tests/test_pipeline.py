@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 import gpumask as gm
-from gpumask import filters, mask, pipeline, recipe, regions
+from gpumask import filters, mask, morphology, pipeline, recipe, regions, thresholds
 from gpumask.backend import to_numpy
 
 VOXEL = 1.4
@@ -214,6 +214,137 @@ def test_inversion_is_last_and_facts_are_of_the_keep_mask():
     for fact in ("components", "faces_touched", "equivalent_edge_px", "base_voxels", "threshold", "verdict"):
         assert getattr(made, fact) == getattr(inverted, fact)
     assert made.base_voxels == 1000
+
+
+def clean_up_map():
+    """Two blocks joined by a bridge, a third apart, a hole, specks; the third is dim."""
+    array = np.zeros((40, 42, 44), np.float32)
+    array[13:23, 15:25, 6:16] = array[13:23, 15:25, 22:32] = 1
+    array[17:19, 19:21, 16:22] = 0.8
+    array[28:36, 28:36, 34:42] = 0.5
+    array[17, 19, 10] = -1
+    array[5, 5, 5:8] = 6
+    return array + np.random.default_rng(0).normal(0, 0.01, array.shape).astype(np.float32)
+
+
+def test_clean_up_in_order(xp):
+    """Clip, hysteresis, opening, dust, seed, largest, closing, holes."""
+    data = xp.asarray(clean_up_map())
+    base = data >= np.float32(0.3)
+    centre = (17, 19, 19)
+    base = regions.clip(base, centre, 24.0)
+    base = regions.holding(base, data >= np.float32(0.7))
+    base = morphology.opening(base, 2.0)
+    base = regions.drop_dust(base, 50)
+    base = regions.flood(base, (18, 20, 27))
+    base = regions.largest(base, 1)
+    base = morphology.closing(base, 1.5)
+    base = regions.fill_holes(base)
+    made = gm.create_mask(
+        data, voxel_size=VOXEL, threshold=0.3, clip_radius="33.6A", clip_centre="19,19,17", hysteresis=0.7,
+        opening="2px", dust=50 * VOXEL**3, seed="27.2,19.8,18", largest=1, closing="2.1A", fill_holes=True,
+        dilation=1, soft_edge=4,
+    )  # fmt: skip
+    assert bool((made == mask.soft_mask(base, 1, 4)).all())
+    assert 0 < int(base.sum()) < 1000
+
+
+@pytest.mark.filterwarnings("ignore::gpumask.GpumaskWarning")
+@pytest.mark.parametrize(
+    ("parameters", "kept"),
+    [
+        ({}, "left right bridge dim speck"),
+        ({"hysteresis": 0.7}, "left right bridge speck"),
+        ({"hysteresis": "0.9max"}, "speck"),
+        ({"opening": "2px"}, "left right dim"),
+        ({"opening": "2px", "seed": "8,20,15px"}, "left"),
+        ({"seed": "8,20,15px"}, "left right bridge"),
+        ({"seed": "38,32,32"}, "dim"),
+        ({"seed": "16,11,12centre"}, "dim"),
+        ({"seed": "43.2,34.8,44.8A"}, "dim"),
+        ({"clip_radius": 8, "clip_centre": "38,32,32"}, "dim"),
+        ({"clip_radius": "21A", "clip_centre": "29,20,18"}, "right bridge"),
+        ({"clip_radius": "99A"}, "left right bridge dim speck"),
+        ({"clip_radius": "10px"}, "right bridge"),
+        ({"dust": 8}, "left right bridge dim speck"),
+        ({"dust": 10}, "left right bridge dim"),
+    ],
+    ids=str,
+)
+def test_each_clean_up_keeps_what_it_should(xp, parameters, kept):
+    points = {
+        "left": (15, 20, 8), "right": (18, 20, 27), "bridge": (18, 20, 19), "dim": (32, 32, 38), "speck": (5, 5, 6),
+    }  # fmt: skip
+    header = gm.Header(origin=(0.0, -10.0, -10.0))
+    volume = gm.Volume(xp.asarray(clean_up_map()), VOXEL, header)
+    made = to_numpy(gm.create_mask(volume, threshold=0.3, soft_edge=0, **parameters).data)
+    assert {name for name, point in points.items() if made[point] == 1} == set(kept.split())
+
+
+@pytest.mark.parametrize(
+    ("parameters", "error", "text"),
+    [
+        ({"hysteresis": 0.2}, gm.errors.InputRefused, "hysteresis must be at or above the threshold, got 0.2 and 0.3"),
+        ({"hysteresis": 99}, gm.errors.InputRefused, "no component reaches the hysteresis level 99; lower it"),
+        ({"opening": "9A"}, gm.errors.InputRefused, "the opening by 9A leaves nothing; open less"),
+        (
+            {"clip_radius": 1, "clip_centre": "0,0,0"},
+            gm.errors.InputRefused,
+            "nothing above the threshold lies within 1px of the clip centre",
+        ),
+        ({"seed": "0,0,0"}, gm.errors.InputRefused, r"the seed, voxel \[0, 0, 0\] \(x, y, z\), is background"),
+        ({"seed": "44,0,0"}, gm.errors.UsageError, "the seed must lie in the box of 44 x 42 x 40 voxels"),
+    ],
+    ids=str,
+)
+def test_clean_up_that_leaves_nothing_is_refused(parameters, error, text):
+    with pytest.raises(error, match=text) as refused:
+        gm.create_mask(clean_up_map(), voxel_size=VOXEL, threshold=0.3, soft_edge=4, **parameters)
+    assert "\n" not in str(refused.value)
+
+
+def test_lengths_of_clean_up_in_px_need_cubes():
+    for parameters in ({"opening": 2}, {"closing": 2}, {"clip_radius": 2}):
+        with pytest.raises(gm.errors.UsageError, match="in pixels, but the voxels are 1 x 1.4 x 2 Å"):
+            gm.create_mask(clean_up_map(), voxel_size=(2, 1.4, 1), threshold=0.3, soft_edge="4A", **parameters)
+
+
+# thresholds
+
+
+@pytest.mark.parametrize("threshold", ["otsu", "percentile:98", "volume:5000", "mass:4", "fdr:0.01", "auto"])
+def test_levels_are_of_the_filtered_map(xp, threshold):
+    volume = gm.Volume(xp.asarray(noisy()), VOXEL)
+    made = pipeline.make(volume, pipeline.build_recipe(threshold=threshold, lowpass="8A", largest=1, soft_edge=3))
+    wanted = thresholds.level(filters.lowpass(volume.data, 8.0, VOXEL), threshold, VOXEL)
+    assert (made.threshold, made.threshold_why) == (wanted.value, wanted.why)
+    assert made.threshold != thresholds.level(volume.data, threshold, VOXEL).value
+    assert set(wanted.warnings) <= set(made.warnings)
+
+
+def test_a_mass_is_the_mass_of_the_base():
+    made = pipeline.make(gm.Volume(noisy(), VOXEL), pipeline.build_recipe(threshold="mass:2", soft_edge=3))
+    assert made.base_voxels == round(2000 / 0.81 / VOXEL**3)
+    assert any("sugars" in text for text in made.warnings)
+
+
+def test_auto_is_of_one_piece_and_says_what_it_dropped():
+    array = np.zeros((60, 60, 60), np.float32)
+    array[20:32, 20:40, 20:40] = array[36:44, 22:38, 22:38] = 1
+    made = pipeline.make(gm.Volume(array, VOXEL), pipeline.build_recipe(threshold="auto", soft_edge=3))
+    assert made.base_voxels == 12 * 20 * 20
+    assert any("the largest component holds 70 % of what threshold auto found" in text for text in made.warnings)
+    made = pipeline.make(gm.Volume(array, VOXEL), pipeline.build_recipe(threshold="auto", largest=2, soft_edge=3))
+    assert made.base_voxels == 12 * 20 * 20 + 8 * 16 * 16
+    assert not any("largest component" in text for text in made.warnings)
+
+
+def test_hysteresis_knows_every_threshold():
+    volume = gm.Volume(clean_up_map(), VOXEL)
+    made = pipeline.make(volume, pipeline.build_recipe(threshold="volume:9000", hysteresis="volume:2000", soft_edge=3))
+    base = volume.data >= np.float32(made.threshold)
+    cores = volume.data >= np.float32(thresholds.level(volume.data, "volume:2000", VOXEL).value)
+    assert made.base_voxels == regions.holding(base, cores).sum()
 
 
 # recipes and parameters

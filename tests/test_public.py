@@ -14,6 +14,7 @@ import pytest
 
 import gpumask as gm
 from gpumask import (
+    algebra,
     backend,
     correlation,
     directional,
@@ -22,16 +23,22 @@ from gpumask import (
     filters,
     fourier,
     grids,
+    interpolation,
     io,
     job,
     local_resolution,
     mask,
+    morphology,
     phases,
     pipeline,
+    positions,
     recipe,
     regions,
+    shapes,
     sharpening,
     star,
+    symmetry,
+    thresholds,
     units,
     volume,
 )
@@ -39,8 +46,9 @@ from gpumask.volume import Header
 
 FOLDER = Path(gm.__file__).parent
 MODULES = (
-    errors, units, star, emdb, recipe, io, filters, fourier, phases, correlation, directional, grids, regions, mask,
-    sharpening, local_resolution,
+    errors, units, star, emdb, recipe, io, filters, fourier, phases, correlation, directional, grids, interpolation,
+    positions, regions, mask, shapes, morphology, thresholds,
+    sharpening, local_resolution, algebra, symmetry,
 )  # fmt: skip
 BASE = np.zeros((9, 10, 11), bool)
 BASE[4, 5, 6] = True
@@ -63,6 +71,13 @@ def public(module):
         and (inspect.isfunction(value) or inspect.isclass(value))
         and value.__module__ == module.__name__
     }
+
+
+def counted(run):
+    """The sum of what `run` hands to its argument."""
+    handed = []
+    run(handed.append)
+    return sum(handed)
 
 
 def with_file(check):
@@ -100,6 +115,7 @@ CALLS = {
     "units.angstrom3_of_kda": lambda: units.angstrom3_of_kda(81) == 1e5,
     "units.mass_kda": lambda: units.mass_kda(1e5) == 81,
     "units.minimum_soft_edge_px": lambda: units.minimum_soft_edge_px(4, CUBE) == 10,
+    "units.nyquist_resolution": lambda: units.nyquist_resolution(BRICK) == 6,
     "units.shell_frequency_step": lambda: units.shell_frequency_step((10, 20, 30), CUBE) == 1 / 60,
     "units.corner_px_to_angstrom": lambda: units.corner_px_to_angstrom((1, 2, 3), BRICK, (0, 0, 9)) == (3, 4, 12),
     "units.angstrom_to_corner_px": lambda: units.angstrom_to_corner_px((3, 4, 12), BRICK, (0, 0, 9)) == (1, 2, 3),
@@ -113,6 +129,7 @@ CALLS = {
     "recipe.lengths": lambda: recipe.lengths(recipe.MaskRecipe(threshold=1, near="6A", far="14A"), CUBE) == (3, 4),
     "recipe.preset": lambda: recipe.preset("cryosparc-v4")["far"] == "14A",
     "recipe.parse_threshold": lambda: recipe.parse_threshold("3sigma") == ("sigma", 3),
+    "recipe.parse_position": lambda: recipe.parse_position("1,2,3A") == ((3, 2, 1), "A"),
     "recipe.parse_edge": lambda: recipe.parse_edge("slepian:2.5") == ("slepian", 2.5),
     "recipe.parse_butterworth": lambda: recipe.parse_butterworth("15A:4") == (15, 4),
     "io.read": with_file(lambda folder: np.array_equal(io.read(folder / "map.mrc").data, MAP)),
@@ -130,8 +147,38 @@ CALLS = {
     "grids.on_one_grid": lambda: grids.on_one_grid({"a": VOLUME, "b": None, "c": MAP})[0][2].voxel_size == CUBE,
     "grids.check_one_grid": lambda: grids.check_one_grid({"a": VOLUME, "b": VOLUME}) == [],
     "grids.paste": lambda: np.array_equal(grids.paste("a", VOLUME, "b", VOLUME)[0].data, MAP),
+    "grids.origin_of": lambda: grids.origin_of(Header(), (4, 2, 0), CUBE).nstart == (2, 1, 0),
+    "grids.crop": lambda: grids.crop(VOLUME, (4, 5, 6), (5, 6, 8)).data.tolist() == [[[1, 0]]],
+    "grids.boxed": lambda: grids.boxed(VOLUME, (3, 3, 3), (4, 5, 6)).data[1, 1, 1] == 1,
+    "grids.bounds": lambda: grids.bounds(MAP, margin=1) == ((3, 4, 5), (6, 7, 8)),
+    "grids.flip": lambda: grids.flip(VOLUME, "x").data[4, 5, 4] == 1,
+    "grids.invert_hand": lambda: grids.invert_hand(VOLUME).data[4, 5, 4] == 1,
+    "grids.permute": lambda: grids.permute(VOLUME, "zyx").shape == (11, 10, 9),
+    "grids.shift": lambda: grids.shift(VOLUME, (1, 0, 0.5))[0].data[5, 5, 6:8].tolist() == [0.5, 0.5],
+    "grids.even_shape": lambda: grids.even_shape((10, 10, 10), 2, 3) == (6, 6, 6),
+    "grids.rescale": lambda: grids.rescale(VOLUME, (18, 20, 22))[0].voxel_size == (1, 1, 1),
+    "grids.resample": lambda: grids.resample("a", VOLUME, "b", grids.flip(VOLUME, "x"))[1] == "exact",
+    "grids.compare": lambda: grids.compare("a", VOLUME, "b", grids.flip(VOLUME, "x")).max_difference == 1,
+    "grids.Comparison": lambda: grids.compare("a", VOLUME, "b", VOLUME).to_dict()["same_grid"],
+    "interpolation.trilinear": lambda: interpolation.trilinear(MAP, [np.array([p]) for p in (4, 5.5, 6)]) == 0.5,
+    "interpolation.trigonometric": lambda: np.allclose(
+        interpolation.trigonometric(MAP, [np.arange(n) for n in MAP.shape]), MAP, atol=1e-6
+    ),
+    "interpolation.inside": lambda: interpolation.inside(np.array([-1, 0, 1]), 2).tolist() == [False, True, True],
+    "positions.point": lambda: positions.point("2,4,6A", VOLUME) == (3, 2, 1),
+    "positions.displacement": lambda: positions.displacement("1,2,3", CUBE) == (3, 2, 1),
+    "positions.interface": lambda: positions.interface(BASE, mask.dilate(BASE, 1))[0] == (4, 5, 6),
+    "positions.frames": lambda: positions.frames((4, 5, 6), VOLUME)["centre_px"] == [1, 0, 0],
+    "positions.as_text": lambda: positions.as_text((3, 2, 1)) == "1.0,2.0,3.0",
+    "positions.in_box": lambda: positions.in_box((8, 9, 10), MAP.shape) and not positions.in_box((9, 9, 9), MAP.shape),
     "filters.lowpass": lambda: keeps_the_mean_and_smooths(filters.lowpass(MAP, 10, 2)),
     "filters.butterworth": lambda: keeps_the_mean_and_smooths(filters.butterworth(MAP, 10, 2)),
+    "filters.highpass": lambda: abs(filters.highpass(MAP, 10, 2).sum(dtype=float)) < 990 * 2**-25,
+    "filters.bandpass": lambda: np.array_equal(
+        filters.bandpass(MAP, 18, 5, 2), filters.combined(MAP, 2, highpass=18, lowpass=5)
+    ),
+    "filters.bfactor": lambda: keeps_the_mean_and_smooths(filters.bfactor(MAP, 50, 2)),
+    "filters.combined": lambda: keeps_the_mean_and_smooths(filters.combined(MAP, 2, lowpass=10, bfactor=50)),
     "filters.rect": lambda: keeps_the_mean_and_smooths(filters.rect(MAP, 10, 2)),
     "filters.gaussian": lambda: keeps_the_mean_and_smooths(filters.gaussian(MAP, 2, 2)),
     "filters.gaussian_kernels": lambda: [len(k) for k in filters.gaussian_kernels(MAP.shape, 1, 2)] == [7, 7, 7],
@@ -147,6 +194,7 @@ CALLS = {
     ),
     "fourier.on_shell": lambda: fourier.on_shell(MAP, 2, 3)[3].sum()
     == fourier.shells(MAP.shape, 2).coefficients[3],
+    "fourier.over_planes": lambda: counted(lambda add: fourier.over_planes(lambda a, b: add(b - a), MAP)) == len(MAP),
     "fourier.scale_shells": lambda: np.allclose(
         fourier.scale_shells(fourier.rfftn(MAP), np.full(20, 3.0), MAP.shape, 2), 3 * fourier.rfftn(MAP)
     ),
@@ -181,6 +229,19 @@ CALLS = {
     "regions.largest": lambda: regions.largest(CORNER).sum() == 1,
     "regions.drop_dust": lambda: not regions.drop_dust(CORNER, 2).any(),
     "regions.fill_holes": lambda: np.array_equal(regions.fill_holes(BASE), BASE),
+    "regions.holding": lambda: np.array_equal(regions.holding(CORNER, BASE), BASE),
+    "regions.flood": lambda: np.array_equal(regions.flood(CORNER, (4, 5, 6)), BASE),
+    "regions.check_inside": lambda: raises(errors.UsageError, lambda: regions.check_inside((9, 0, 0), BASE.shape)),
+    "regions.background_seed": lambda: "[3, 2, 1] (x, y, z), is background" in str(regions.background_seed((1, 2, 3))),
+    "regions.clip": lambda: np.array_equal(regions.clip(CORNER, (4, 5, 7), 1), BASE),
+    "morphology.opening": lambda: not morphology.opening(BASE, 1).any(),
+    "morphology.closing": lambda: morphology.closing(np.arange(11) + np.zeros(MAP.shape) != 5, 1).all(),
+    "thresholds.Level": lambda: thresholds.Level("value", 0.5, "as given").warnings == (),
+    "thresholds.level": lambda: thresholds.level(MAP, "volume:8", 2).value == 1,
+    "thresholds.level_of_pieces": lambda: thresholds.level_of_pieces(lambda: [MAP[:4], MAP[4:]], "volume:8", 2).value
+    == 1,
+    "thresholds.smoothed": lambda: np.array_equal(thresholds.smoothed(MAP, CUBE)[0], filters.gaussian(MAP, 3.0, 2)),
+    "thresholds.self_consistent_level": lambda: np.isclose(thresholds.self_consistent_level(MAP), 0.6),
     "regions.component_count": lambda: regions.component_count(CORNER) == 2,
     "mask.threshold_level": lambda: mask.threshold_level(MAP, "0.5max") == 0.5,
     "mask.level_from_statistics": lambda: mask.level_from_statistics("2sigma", lambda: (0, 9, 1, 3)) == 7,
@@ -202,6 +263,43 @@ CALLS = {
     "mask.centre_of_mass": lambda: mask.centre_of_mass(MAP) == (4, 5, 6),
     "mask.is_mask": lambda: mask.is_mask(0, 1) and not mask.is_mask(-1, 1) and not mask.is_mask(0, 0.5),
     "mask.faces_touched": lambda: mask.faces_touched(MAP[:, :, 6:]) == ["-x"],
+    "shapes.Sphere": lambda: shapes.Sphere(2).distance(*np.eye(3) * 5).tolist() == [3, 3, 3],
+    "shapes.Shell": lambda: shapes.Shell(3, 2).distance(*np.zeros((3, 1))) == 2,
+    "shapes.Cylinder": lambda: shapes.Cylinder(3, 4).distance(*np.array([[6.0], [0], [6]])) == 5,
+    "shapes.Cuboid": lambda: shapes.Cuboid((2, 4, 6)).distance(*np.array([[1.0], [5], [7]])) == 5,
+    "shapes.Ellipsoid": lambda: np.isclose(shapes.Ellipsoid((2, 3, 4)).distance(*np.array([[0.0], [0], [9]])), 5),
+    "shapes.Cone": lambda: shapes.Cone(3, 4).distance(*np.array([[4.0], [0], [0]])) == 2,
+    "shapes.Slab": lambda: shapes.Slab(4).distance(*np.ones((3, 1)) * 5) == 3,
+    "shapes.soft_mask": lambda: shapes.soft_mask(shapes.Sphere(1), MAP.shape, 2)[4, 5, 5:9].tolist() == [1, 1, 0.5, 0],
+    "shapes.orientation": lambda: shapes.orientation((0, 0, 5))[0] == (0, 0, 1),
+    "shapes.ShapeRecipe": lambda: shapes.ShapeRecipe("sphere", radius=5).radius == "5px",
+    "shapes.body": lambda: shapes.body(shapes.ShapeRecipe("sphere", radius="6A"), VOLUME) == shapes.Sphere(3),
+    "shapes.centre": lambda: shapes.centre(shapes.ShapeRecipe("slab", thickness=1, centre="4,8,2A"), VOLUME)
+    == (1, 4, 2),
+    "shapes.soft_edge": lambda: shapes.soft_edge(shapes.ShapeRecipe("sphere", radius=5, resolution=4), CUBE) == 10,
+    "shapes.make": lambda: np.array_equal(
+        shapes.make(shapes.ShapeRecipe("sphere", radius="2A", soft_edge="4A"), VOLUME),
+        shapes.soft_mask(shapes.Sphere(1), MAP.shape, 2),
+    ),
+    "algebra.base": lambda: algebra.base(MAP, 1).any() and not algebra.base(MAP, 1, "relion").any(),
+    "algebra.combined": lambda: np.array_equal(algebra.combined("xor", CORNER, BASE), CORNER & ~BASE),
+    "algebra.inverted": lambda: np.array_equal(algebra.inverted(MAP), ~BASE),
+    "algebra.partition": lambda: [one.sum() for one in algebra.partition(BASE + 1, np.ones_like(MAP), 0)] == [989, 1],
+    "algebra.subtraction": lambda: np.array_equal(algebra.subtraction(CORNER, BASE, 0), CORNER & ~BASE),
+    "algebra.overlap": lambda: algebra.overlap(MAP, mask.soft_mask(BASE, 1, 0)) == 1,
+    "algebra.with_outside": lambda: algebra.with_outside(MAP, 0.5).min() == 0.5,
+    "algebra.composite": lambda: np.array_equal(algebra.composite(MAP, MAP, 0 * MAP, 10, 2), MAP),
+    "algebra.filled": lambda: algebra.filled(MAP + 2, MAP, "mean")[0, 0, 0] == 2,
+    "symmetry.order": lambda: [symmetry.order(name) for name in ("C4", "D2", "T", "O", "I")] == [4, 4, 12, 24, 60],
+    "symmetry.rotations": lambda: symmetry.rotations("C2").tolist()[1] == [[1, 0, 0], [0, -1, 0], [0, 0, -1]],
+    "symmetry.axis_and_angle": lambda: symmetry.axis_and_angle(symmetry.rotations("C2")[1]) == ((1, 0, 0), 180),
+    "symmetry.rotated": lambda: symmetry.rotated(MAP, symmetry.rotations("C2")[1])[4, 5, 4] == 1,
+    "symmetry.symmetrised": lambda: symmetry.symmetrised(BASE, "C2").sum() == 2,
+    "symmetry.agreement": lambda: symmetry.agreement(BASE, "C2").score == 0,
+    "symmetry.Agreement": lambda: symmetry.Agreement("C1", []).symmetric,
+    "symmetry.middle": lambda: np.isclose(np.linalg.norm(symmetry.middle("I")), 1),
+    "symmetry.asymmetric_mask": lambda: symmetry.asymmetric_mask(MAP, "C2", 0, toward=(0, 1, 1)).sum() == 1,
+    "symmetry.asymmetric_units": lambda: symmetry.asymmetric_units(MAP.shape, "D2").max() == 3,
     "star.loads": lambda: star.loads("data_a\n_b 1\nloop_\n_c\n2\n3\n") == {"a": {"b": "1", "c": ["2", "3"]}},
     "star.dumps": lambda: star.dumps({"a": {"b": 0.5}}).split() == ["data_a", "_b", "0.5"],
     "star.postprocess": lambda: star.postprocess(0.1, [1, 1], half1="a", half2="b")["fsc"]["rlnAngstromResolution"]

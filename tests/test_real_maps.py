@@ -5,7 +5,7 @@ import pytest
 from scipy import ndimage
 
 import gpumask as gm
-from gpumask import filters, io, mask, pipeline, regions, units
+from gpumask import filters, io, mask, pipeline, regions, thresholds, units
 from gpumask.recipe import lengths
 
 ROUNDING = 2.0**-24
@@ -144,3 +144,71 @@ def test_every_map_gives_a_mask(data, name, style, edge):
     assert (made.voxel_size, made.header) == (volume.voxel_size, volume.header)
     assert regions.component_count(made.data > 0) == 1
     assert contrast(volume.data, made.data) > 5
+
+
+# name: kDa of the particle, and the share by which the largest component above ``auto`` may miss it
+MASSES = {"emd_3488.mrc": (64.5, 0.3), "emd_11007.map": (160, 0.3), "betaGal_ngl.mrc": (465, 0.3)}
+
+
+@pytest.mark.parametrize("filtered", [{}, {"lowpass": "8A"}, {"lowpass": "15A"}], ids=str)
+@pytest.mark.parametrize("name", MASSES)
+def test_auto_weighs_what_the_particle_weighs(data, name, filtered):
+    """Haemoglobin; polymerase with nsp7 and two nsp8 of the sequence; beta-galactosidase."""
+    volume = load(data, name)
+    made = pipeline.make(volume, pipeline.build_recipe(threshold="auto", dilation="3px", soft_edge="6px", **filtered))
+    mass, slack = MASSES[name]
+    assert kda(made.base_voxels, volume.voxel_size) == pytest.approx(mass, rel=slack)
+    assert made.components == 1
+
+
+def test_auto_encloses_what_the_stated_level_does(data):
+    """EMD-1832 was segmented at 0.42, 5910 voxels; within a factor of 1.5."""
+    made = pipeline.make(load(data, "emd_1832.map"), pipeline.build_recipe(threshold="auto", soft_edge="6px"))
+    assert 5910 / 1.5 < made.base_voxels < 5910 * 1.5
+    assert made.threshold == pytest.approx(0.554, abs=0.001)
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        *("emd_3488.mrc", "emd_1832.map", "betaGal_ngl.mrc", "emd_1883.map", "emd_3186.map", "emd_5625.map"),
+        "emd_32143_lowres_moorhen.map",
+    ],
+)
+def test_auto_of_real_maps_sees_neither_box_nor_units(data, name):
+    volume = load(data, name)
+
+    def enclosed(array):
+        return int((array >= np.float32(thresholds.level(array, "auto", volume.voxel_size).value)).sum())
+
+    wanted, border = enclosed(volume.data), round(volume.shape[0] * 0.05)
+    inner = (slice(border, -border),) * 3
+    assert enclosed(np.pad(volume.data, border)) == pytest.approx(wanted, rel=0.01)
+    assert enclosed(np.ascontiguousarray(volume.data[inner])) == pytest.approx(wanted, rel=0.01)
+    assert enclosed(volume.data * np.float32(2.0**12)) == wanted
+    assert enclosed(volume.data * np.float32(3.7)) == pytest.approx(wanted, abs=2)
+
+
+@pytest.mark.filterwarnings("ignore::gpumask.GpumaskWarning")
+@pytest.mark.parametrize("mass", [20, 64.5, 150])
+def test_a_mass_is_inverted_exactly_on_a_real_map(data, mass):
+    """EMD-3488 is 71 % zeros: a mass that is more than the rest takes all of them, and says so."""
+    volume = load(data, "emd_3488.mrc")
+    found = thresholds.level(volume.data, f"mass:{mass}", volume.voxel_size)
+    wanted = round(units.voxels_in(units.angstrom3_of_kda(mass), volume.voxel_size))
+    reached = int((volume.data >= np.float32(found.value)).sum())
+    if mass == 150:
+        assert found.value == 0
+        assert f"{wanted} voxels were asked for, but {reached} reach the level" in found.warnings[-1]
+    else:
+        assert reached == wanted
+        assert kda(reached, volume.voxel_size) == pytest.approx(mass, abs=kda(0.5, volume.voxel_size))
+
+
+def test_fdr_wants_the_noise_of_an_unmasked_map(data):
+    masked, unmasked = (load(data, name) for name in ("emd_3488.mrc", "emd_11007.map"))
+    assert "masked in part" in thresholds.level(masked.data, "fdr:0.01", masked.voxel_size).warnings[0]
+    found = thresholds.level(unmasked.data, "fdr:0.01", unmasked.voxel_size)
+    assert found.warnings == ()
+    largest = regions.label(unmasked.data >= np.float32(found.value))[1].max()
+    assert kda(largest, unmasked.voxel_size) == pytest.approx(120, rel=0.05)

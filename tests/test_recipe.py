@@ -18,8 +18,14 @@ EVERY_FIELD = {
     "threshold": "0.2max",
     "lowpass": "15A",
     "absolute_value": True,
-    "largest": 2,
+    "clip_radius": "60A",
+    "clip_centre": "10,11.5,-12A",
+    "hysteresis": "0.4max",
+    "opening": "2px",
     "dust": 500.0,
+    "seed": "9,11,13px",
+    "largest": 2,
+    "closing": "3A",
     "fill_holes": True,
     "dilation": "-2px",
     "soft_edge": "7A",
@@ -40,11 +46,27 @@ EVERY_FIELD = {
     {"butterworth": ["15A", "15A:8", "15:8", 15, "15.0Å:08"]},
     {"resolution": ["3.5A", 3.5, "3.50"]},
     {"dust": [500, 500.0, np.float32(500)]},
+    {"threshold": ["mass:64", "mass:64.0", " mass: 6.4e1 "]},
+    {"threshold": ["0.2max", "max:0.2", "max: .2"]},
+    {"hysteresis": ["3sigma", "sigma:3", "sigma:3.0"]},
+    {"seed": ["9,11,13", "9, 11, 13 px", "9.0,11,+13px"]},
+    {"seed": ["1,2,3A", "1,2,3Å", "1,2,3 \u212b"]},
+    {"seed": ["1,2,-3centre", "1, 2, -3 center"]},
+    {"opening": ["2px", 2, "2"]},
 ])  # fmt: skip
 def test_one_meaning_has_one_hash(spellings):
     ((name, texts),) = spellings.items()
     assert len({MaskRecipe(**{"threshold": 1, name: text}) for text in texts}) == 1
     assert len({MaskRecipe(**{"threshold": 1, name: text}).hash for text in texts}) == 1
+
+
+def test_hashes_in_older_files_hold():
+    """Written before clip, hysteresis, opening, seed and closing were fields."""
+    assert MaskRecipe(threshold="0.2max", lowpass="15A").hash == "7936928c1c73b336"
+    made = MaskRecipe(threshold=0.05, dilation="5px", soft_edge="17px", largest=1)
+    assert made.hash == "7b830f17a00bc4f1"
+    older = {name: value for name, value in made.to_dict().items() if name not in recipe.LATER}
+    assert MaskRecipe.from_dict(older) == made
 
 
 @pytest.mark.parametrize(
@@ -68,7 +90,11 @@ def test_another_meaning_has_another_hash():
         {"threshold": "1sigma"},
         {"dust": 0},
     ]
-    others += [{name: value} for name, value in EVERY_FIELD.items() if name not in ("dilation", "soft_edge")]
+    others += [
+        {name: value} for name, value in EVERY_FIELD.items() if name not in ("dilation", "soft_edge", "clip_centre")
+    ]
+    others += [{"clip_radius": "60A", "clip_centre": "1,2,3px"}, {"clip_radius": "60A", "clip_centre": "1,2,3A"}]
+    others += [{"threshold": text} for text in ("otsu", "auto", "mass:1", "volume:1", "percentile:1", "fdr:0.1")]
     others += [{"rect": 15}, {"gaussian": 15}, {"butterworth": 15}, {"butterworth": "15:4"}, {"edge": "linear"}]
     hashes = [MaskRecipe(**base | other).hash for other in [{}, *others]]
     assert len(set(hashes)) == len(hashes)
@@ -81,12 +107,26 @@ def test_text_is_canonical():
 
 
 numbers = st.floats(0.01, 1e4)
+levels = st.one_of(
+    st.floats(-1e6, 1e6),
+    *(numbers.map(form.format) for form in ("{}max", "{}sigma", "max:{}", "sigma:{}", "volume:{}", "mass:{}")),
+    st.floats(0.01, 99.9).map("percentile:{}".format),
+    st.floats(1e-9, 0.5).map("fdr:{}".format),
+    st.sampled_from(["otsu", "auto"]),
+)
+triples = st.tuples(*[st.floats(-1e3, 1e3)] * 3).map(lambda xyz: ",".join(map(str, xyz)))
+places = st.tuples(triples, st.sampled_from(["", "px", "A", "centre"])).map("".join)
 recipes = st.fixed_dictionaries(
-    {"threshold": st.one_of(st.floats(-1e6, 1e6), numbers.map("{}max".format), numbers.map("{}sigma".format))},
+    {"threshold": levels},
     optional={
         "absolute_value": st.booleans(),
         "largest": st.integers(1, 9),
         "dust": numbers,
+        "clip_radius": numbers.map("{}A".format),
+        "hysteresis": levels,
+        "opening": numbers,
+        "seed": places,
+        "closing": numbers,
         "fill_holes": st.booleans(),
         "dilation": st.one_of(st.floats(-1e3, 1e3), numbers.map("{}A".format)),
         "soft_edge": st.one_of(numbers, numbers.map("{}A".format)),
@@ -194,6 +234,26 @@ def test_a_recipe_that_cannot_be_read_is_an_input_refused(make, tmp_path, capsys
         ({"dust": -1}, "must be a volume >= 0"),
         ({"dust": float("nan")}, "must be a volume >= 0"),
         ({"dust": "5"}, "must be a volume >= 0"),
+        ({"threshold": "mass"}, "threshold must be a number, 0.2max, 3sigma, otsu, percentile:99"),
+        ({"threshold": "otsu:2"}, "threshold must be"),
+        ({"threshold": "mass:64kDa"}, "threshold must be"),
+        ({"threshold": "Otsu"}, "threshold must be"),
+        ({"threshold": "mass:0"}, "threshold mass must be > 0, got 'mass:0'"),
+        ({"threshold": "volume:-1"}, "threshold volume must be > 0"),
+        ({"threshold": "percentile:100"}, "threshold percentile must be between 0 and 100"),
+        ({"threshold": "fdr:1"}, "threshold fdr must be between 0 and 1, got 'fdr:1'"),
+        ({"threshold": "fdr:0"}, "threshold fdr must be between 0 and 1"),
+        ({"hysteresis": "lots"}, "threshold must be"),
+        ({"hysteresis": True}, "threshold must be"),
+        ({"opening": -1}, "opening must be >= 0, got -1px"),
+        ({"closing": "-1A"}, "closing must be >= 0, got -1A"),
+        ({"clip_radius": "-1A"}, "clip radius must be >= 0"),
+        ({"clip_centre": "1,2,3"}, "clip centre needs a clip radius"),
+        ({"clip_radius": 5, "clip_centre": "1,2"}, "clip centre must be x,y,zpx from the corner"),
+        ({"seed": "1,2,3nm"}, "seed must be x,y,zpx from the corner, x,y,zA in the header's frame or x,y,zcentre"),
+        ({"seed": "1,2,1e999"}, "seed must be"),
+        ({"seed": [1, 2, 3]}, "seed must be"),
+        ({"seed": "nan,2,3"}, "seed must be"),
         ({"invert": 1}, "invert must be true or false"),
         ({"fill_holes": "no"}, "fill holes must be true or false"),
         ({"resolution": "-3A"}, "resolution must be > 0"),
@@ -207,10 +267,28 @@ def test_what_cannot_be_is_refused_in_one_line(values, text):
 
 @pytest.mark.parametrize(("text", "parsed"), [
     (0.05, ("value", 0.05)), ("-1e-3", ("value", -0.001)), (0, ("value", 0)), ("0.2max", ("max", 0.2)),
-    ("3sigma", ("sigma", 3)), ("-2 sigma", ("sigma", -2)),
+    ("3sigma", ("sigma", 3)), ("-2 sigma", ("sigma", -2)), ("sigma:3", ("sigma", 3)), ("max:0.2", ("max", 0.2)),
+    ("otsu", ("otsu", None)), (" auto ", ("auto", None)), ("percentile:99.5", ("percentile", 99.5)),
+    ("volume:1e5", ("volume", 1e5)), ("mass: 64", ("mass", 64)), ("fdr:0.01", ("fdr", 0.01)),
 ])  # fmt: skip
 def test_thresholds(text, parsed):
     assert recipe.parse_threshold(text) == parsed
+
+
+@pytest.mark.parametrize(("text", "parsed"), [
+    ("1,2,3", ((3, 2, 1), "px")), ("-1.5, 2e1, .5A", ((0.5, 20, -1.5), "A")), ("1,2,3Å", ((3, 2, 1), "A")),
+    ("4,-3,2centre", ((2, -3, 4), "centre")),
+])  # fmt: skip
+def test_positions(text, parsed):
+    assert recipe.parse_position(text) == parsed
+
+
+def test_auto_is_of_one_component_unless_told_otherwise():
+    assert MaskRecipe(threshold="auto").largest == 1
+    assert MaskRecipe(threshold="auto", largest=3).largest == 3
+    for other in ({"dust": 0}, {"seed": "1,2,3"}):
+        assert MaskRecipe(threshold="auto", **other).largest is None
+    assert MaskRecipe(threshold="otsu").largest is None
 
 
 def test_levels_of_thresholds(xp):
@@ -292,6 +370,9 @@ RUNS = {
     "preset": ["--preset", "cryosparc-v4", "--butterworth", "8A:4"],
     "relion": ["--threshold", "2sigma", "--absolute-value", "--style", "relion", "--dilate", "2", "--soft-edge", "3"],
     "convolved": ["--threshold", "0.4", "--edge", "convolved", "--soft-edge", "5px"],
+    "auto": ["--threshold", "auto", "--soft-edge", "4px"],
+    "cleaned": ["--threshold", "mass:0.5", "--hysteresis", "0.7max", "--opening", "1.4A", "--closing", "1px", "--seed",
+                "13,11,9", "--clip-radius", "9A", "--clip-centre=-1,-1,-1centre", "--soft-edge", "4px"],
 }  # fmt: skip
 
 

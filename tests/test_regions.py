@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 import gpumask as gm
-from gpumask import regions, units
+from gpumask import morphology, regions, units
 from gpumask.backend import to_numpy
 
 quick = settings(max_examples=80, deadline=None, derandomize=True)
@@ -139,6 +139,119 @@ def test_a_component_of_just_the_dust_volume_stays(voxel):
         dust = voxels * round(voxel, 4) ** 3
         kept.append(regions.drop_dust(volume.data > 0, units.voxels_in(dust, volume.voxel_size)).sum() == voxels)
     assert all(kept)
+
+
+# hysteresis, flood, clip
+
+
+@quick
+@given(boxes, st.floats(0, 1), st.integers(0, 2**32))
+def test_components_that_hold_a_marker(foreground, share, seed):
+    markers = np.random.default_rng(seed).random(foreground.shape) < share
+    kept = [c for c in components(foreground) if any(markers[voxel] for voxel in c)]
+    assert np.array_equal(regions.holding(foreground, markers), as_array(set().union(*kept), foreground.shape))
+
+
+def test_hysteresis_lies_between_its_two_thresholds(xp):
+    field = xp.asarray(np.random.default_rng(2).standard_normal((20, 22, 24)).astype(np.float32))
+    last = None
+    for high in (1.6, 2.2, 2.8, 3.4):
+        kept = regions.holding(field >= 1.4, field >= high)
+        assert bool(((field >= high) <= kept).all())
+        assert bool((kept <= (field >= 1.4)).all())
+        assert last is None or bool((kept <= last).all())
+        assert bool((regions.holding(kept, field >= high) == kept).all())
+        last = kept
+    assert bool((regions.holding(field >= 1.4, field >= 1.4) == (field >= 1.4)).all())
+    assert 0 < int(last.sum()) < int((field >= 1.4).sum())
+
+
+@quick
+@given(boxes)
+def test_flood_keeps_the_component_of_its_seed(foreground):
+    for voxels in components(foreground):
+        seed = sorted(voxels)[-1]
+        assert np.array_equal(regions.flood(foreground, seed), as_array(voxels, foreground.shape))
+
+
+def test_seeds_outside_or_in_background_are_refused(xp):
+    foreground = xp.asarray(line(2, 3))
+    with pytest.raises(
+        gm.errors.InputRefused, match=r"the seed, voxel \[2, 0, 0\] \(x, y, z\), is background; move it"
+    ):
+        regions.flood(foreground, (0, 0, 2))
+    for seed in ((0, 0, -1), (1, 0, 0), (0, 0, 9)):
+        with pytest.raises(gm.errors.UsageError, match="the seed must lie in the box of 9 x 1 x 1 voxels, got voxel"):
+            regions.flood(foreground, seed)
+
+
+@pytest.mark.parametrize("sampling", [None, (2.0, 1.4, 1.0)])
+@pytest.mark.parametrize("centre", [(3, 4, 5), (3.5, 4.2, -1.0)])
+@pytest.mark.parametrize("radius", [0, 1, 2.5, 50**0.5, 99])
+def test_clip_keeps_what_lies_within_the_sphere(xp, sampling, centre, radius):
+    foreground = np.random.default_rng(5).random((8, 9, 10)) < 0.7
+    wanted = np.zeros_like(foreground)
+    for voxel in np.argwhere(foreground):
+        steps = [(v - c) * s for v, c, s in zip(voxel, centre, sampling or (1, 1, 1), strict=True)]
+        wanted[tuple(voxel)] = sum(step * step for step in steps) <= radius * radius + 1e-6
+    clipped = regions.clip(xp.asarray(foreground), centre, radius, sampling)
+    assert np.array_equal(to_numpy(clipped), wanted)
+    lower = regions.clip(xp.asarray(foreground[3:]), centre, radius, sampling, first=3)
+    assert np.array_equal(to_numpy(lower), wanted[3:])
+
+
+@pytest.mark.parametrize("radius", [-1, float("nan"), float("inf"), "5"])
+def test_a_clip_radius_that_is_none_is_refused(radius):
+    with pytest.raises(ValueError, match="clip radius must be >= 0 px"):
+        regions.clip(np.ones((1, 1, 1), bool), (0, 0, 0), radius)
+
+
+# opening and closing
+
+radii = st.sampled_from([0, 1, 1.5, 2, 2.3])
+
+
+def ball(foreground, radius):
+    """Voxels of the box within `radius` of a voxel that is True, tried one by one."""
+    reached = np.zeros_like(foreground)
+    grid = np.indices(foreground.shape)
+    for voxel in np.argwhere(foreground):
+        reached |= ((grid - voxel[:, None, None, None]) ** 2).sum(axis=0) <= np.floor(radius**2 + 1e-6)
+    return reached
+
+
+@quick
+@given(boxes, radii)
+def test_opening_is_where_a_ball_fits(foreground, radius):
+    fits = ~ball(~foreground, radius)
+    assert np.array_equal(morphology.opening(foreground, radius), ball(fits, radius))
+    assert np.array_equal(morphology.closing(foreground, radius), ~ball(~ball(foreground, radius), radius))
+
+
+@quick
+@given(boxes, radii)
+def test_laws_of_opening_and_closing(foreground, radius):
+    opened, closed = (change(foreground, radius) for change in (morphology.opening, morphology.closing))
+    assert not (opened & ~foreground).any()
+    assert not (foreground & ~closed).any()
+    assert np.array_equal(morphology.opening(opened, radius), opened)
+    assert np.array_equal(morphology.closing(closed, radius), closed)
+    assert np.array_equal(~morphology.opening(~foreground, radius), closed)
+
+
+@pytest.mark.parametrize("sampling", [None, (2.0, 1.4, 1.0)])
+def test_a_bridge_is_cut_and_a_cleft_is_closed(xp, sampling):
+    foreground = xp.zeros((16, 20, 40), bool)
+    foreground[3:13, 4:16, 3:17] = foreground[3:13, 4:16, 23:37] = True
+    bridged = foreground.copy()
+    bridged[7:9, 9:11, 17:23] = True
+    opened = morphology.opening(bridged, 3, sampling)
+    assert regions.component_count(bridged) == 1
+    assert regions.component_count(opened) == 2
+    assert bool((opened <= bridged).all())
+    closed = morphology.closing(foreground, 4, sampling)
+    assert regions.component_count(closed) == 1
+    assert bool(closed[8, 10, 20])
 
 
 # holes

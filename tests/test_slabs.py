@@ -24,6 +24,23 @@ RECIPES = {
     "mostly foreground": {"threshold": -0.5, "fill_holes": True, "dilation": "-3A", "soft_edge": "4A"},
     "absolute, slepian": {"threshold": 2, "absolute_value": True, "soft_edge": "8A", "edge": "slepian"},
     "near and far": {"threshold": 2, "near": "3A", "far": "9A"},
+    "otsu, hysteresis": {"threshold": "otsu", "hysteresis": "percentile:99", "soft_edge": "4A"},
+    "volume, opening": {"threshold": "volume:30000", "opening": "3A", "soft_edge": "4A"},
+    "mass, closing, absolute": {"threshold": "mass:40", "closing": "5A", "absolute_value": True, "soft_edge": "4A"},
+    "percentile, gaussian, all clean-up": {
+        "threshold": "percentile:70",
+        "gaussian": "1.5A",
+        "clip_radius": "33A",
+        "clip_centre": "2,1,-3centre",
+        "hysteresis": "0.4max",
+        "opening": "1.5A",
+        "dust": 200,
+        "largest": 2,
+        "closing": "2.9A",
+        "fill_holes": True,
+        "soft_edge": "3A",
+    },
+    "seed": {"threshold": "percentile:80", "seed": "15,17,38", "closing": "4A", "fill_holes": True, "soft_edge": "3A"},
 }
 
 
@@ -51,7 +68,7 @@ def test_the_same_bytes_as_in_memory(in_slabs, name, voxel_size, planes):
     wanted = pipeline.make(volume, recipe)
     made, data = in_slabs(volume, recipe, planes)
     assert data.tobytes() == wanted.volume.data.tobytes()
-    for fact in ("threshold", "base_voxels", "components", "faces_touched", "verdict", "warnings"):
+    for fact in ("threshold", "threshold_why", "base_voxels", "components", "faces_touched", "verdict", "warnings"):
         assert getattr(made, fact) == getattr(wanted, fact), fact
     # sums over planes and over the box round differently: n additions, 2^-53 each
     assert made.volume_angstrom3 == pytest.approx(wanted.volume_angstrom3, rel=data.size * 2**-53)
@@ -85,11 +102,38 @@ def test_bits_are_the_box():
     assert slabs.Bits.bytes(box.shape) == bits.packed.nbytes
 
 
-@pytest.mark.parametrize("filtered", [{"lowpass": "9A"}, {"rect": "9A"}, {"butterworth": "9A"}, {"edge": "convolved"}])
-def test_what_needs_the_whole_box_is_refused_with_the_number(filtered):
+@pytest.mark.parametrize(
+    "parameters",
+    [
+        {"lowpass": "9A"}, {"rect": "9A"}, {"butterworth": "9A"}, {"edge": "convolved"}, {"threshold": "auto"},
+        {"threshold": "fdr:0.1"}, {"hysteresis": "auto"},
+    ],
+)  # fmt: skip
+def test_what_needs_the_whole_box_is_refused_with_the_number(parameters):
     volume = gm.Volume(noise(), 1.3)
     with pytest.raises(OutOfMemory, match=r"whole box of 53 x 47 x 61 voxels in memory, [\d.]+ MB, but 1 MB"):
-        slabs.make(slabs.InMemory(volume), pipeline.build_recipe(threshold=2, **filtered), print, 10**6)
+        slabs.make(slabs.InMemory(volume), pipeline.build_recipe(**{"threshold": 2} | parameters), print, 10**6)
+
+
+@pytest.mark.parametrize(
+    ("parameters", "text"),
+    [
+        ({"seed": "0,0,0"}, r"the seed, voxel \[0, 0, 0\] \(x, y, z\), is background"),
+        ({"seed": "0,0,99"}, "the seed must lie in the box of 53 x 47 x 61 voxels"),
+        ({"hysteresis": 99}, "no component reaches the hysteresis level 99"),
+        ({"hysteresis": 1}, "hysteresis must be at or above the threshold"),
+        ({"opening": "20A"}, "the opening by 20A leaves nothing"),
+        ({"clip_radius": 1, "clip_centre": "0,0,0"}, "nothing above the threshold lies within 1px"),
+        ({"dust": 1e9}, "every component is dust"),
+    ],
+)
+def test_the_same_refusals_as_in_memory(in_slabs, parameters, text):
+    volume, recipe = gm.Volume(noise(), 1.3), pipeline.build_recipe(threshold=2, **parameters)
+    with pytest.raises(gm.GpumaskError, match=text) as whole:
+        pipeline.make(volume, recipe)
+    with pytest.raises(gm.GpumaskError, match=text) as sliced:
+        in_slabs(volume, recipe, 7)
+    assert (type(sliced.value), str(sliced.value)) == (type(whole.value), str(whole.value))
 
 
 def test_a_budget_below_one_plane_is_refused_with_the_number():

@@ -8,10 +8,17 @@ import sys
 
 VERBS = {
     "create": "make a soft mask from a map",
+    "combine": "masks into one, bodies of a particle, symmetry, masks laid on maps",
     "inspect": "header, statistics, and what a mask measures",
     "spectrum": "what masks do in Fourier space, compared",
     "fsc": "Fourier shell correlation of half maps, and what to distrust in it",
     "sharpen": "the mean of half maps, weighted, sharpened and low-passed",
+    "shape": "make a geometric mask with a soft edge",
+    "filter": "low-pass, high-pass, B-factor or Gaussian of a map",
+    "resample": "lay a map or mask on the grid of another",
+    "grid": "crop, pad, rescale, shift, flip a map or mask",
+    "compare": "whether two files are on one grid, and what mends it",
+    "fulcrum": "the point that a local refinement turns about",
     "demo": "a full run on a simulated particle",
     "doctor": "what this machine has, which device will be used, and why",
     "bench": "time this machine against other programs",

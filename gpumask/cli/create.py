@@ -4,6 +4,17 @@ import argparse
 
 from gpumask.cli import terminal
 
+CLEAN_UP = (  # in the order of the steps
+    "clip_radius",
+    "clip_centre",
+    "hysteresis",
+    "opening",
+    "dust",
+    "seed",
+    "largest",
+    "closing",
+    "fill_holes",
+)
 COMPILING = 1.5  # s: loading takes a quarter of a second, compiling a few
 
 
@@ -25,10 +36,27 @@ def fill(parser):
     group.add_argument("--rect", metavar="RES", help="rectangular: 15A (it rings)")
     group.add_argument("--gaussian", metavar="SD", help="Gaussian of this standard deviation, as ChimeraX sDev: 2A")
     group = parser.add_argument_group("base")
-    group.add_argument("--threshold", metavar="T", help="0.05, 0.2max (of the maximum) or 3sigma (mean + 3 s.d.)")
+    group.add_argument(
+        "--threshold",
+        metavar="T",
+        help="0.05, 0.2max (of the maximum), 3sigma (mean + 3 s.d.), otsu, percentile:99, volume:79000 (Å³), mass:64 "
+        "(kDa at 0.81 Da/Å³), fdr:0.01, or auto",
+    )
     group.add_argument("--absolute-value", action=argparse.BooleanOptionalAction, help="threshold |map|")
-    group.add_argument("--largest", metavar="N", type=int, help="keep the N largest components")
+    group.add_argument("--clip-radius", metavar="R", help="keep what lies within this distance of a centre: 60A")
+    group.add_argument("--clip-centre", metavar="X,Y,Z", help="that centre, as for --seed (default: the box centre)")
+    group.add_argument("--hysteresis", metavar="T", help="keep components that reach this second, higher level")
+    group.add_argument("--opening", metavar="R", help="cut bridges and drop specks thinner than a ball of this radius")
     group.add_argument("--dust", metavar="VOLUME", type=float, help="drop components below this many Å³")
+    group.add_argument(
+        "--seed",
+        metavar="X,Y,Z",
+        help="keep the component here: 178,179,181px from the corner, 249.5,250,253A or 4,-3,2centre",
+    )
+    group.add_argument(
+        "--largest", metavar="N", type=int, help="keep the N largest components (1 with auto, if no --dust or --seed)"
+    )
+    group.add_argument("--closing", metavar="R", help="close gaps that a ball of this radius does not fit into")
     group.add_argument("--fill-holes", action=argparse.BooleanOptionalAction, help="fill enclosed background")
     group = parser.add_argument_group("mask")
     group.add_argument("--dilate", metavar="R", help="grow by a length: 5px or 7A; --dilate=-2px erodes")
@@ -92,8 +120,9 @@ def run(arguments):
         **{
             name: getattr(arguments, name)
             for name in (
-                *("threshold", "lowpass", "butterworth", "rect", "gaussian", "absolute_value", "largest", "dust"),
-                *("fill_holes", "soft_edge", "near", "far", "edge", "style", "resolution", "invert"),
+                *("threshold", "lowpass", "butterworth", "rect", "gaussian", "absolute_value"),
+                *CLEAN_UP,
+                *("soft_edge", "near", "far", "edge", "style", "resolution", "invert"),
             )
         },
     )
@@ -139,14 +168,23 @@ def _print(made):
         source = f"chosen for {asked}: 5 x resolution = {units.both(made['minimum_soft_edge_px'], zyx)}, rounded up"
     chosen = {"recipe": "", "default": "; the default, without --soft-edge or --resolution"}.get(source, f"; {source}")
     filtered = [(name, recipe[name]) for name in ("lowpass", "butterworth", "rect", "gaussian") if recipe[name]]
-    level = f"{made['threshold']:.6g}" + ("" if recipe["threshold"][-1].isdigit() else f" = {recipe['threshold']}")
+    threshold = made["threshold"]
+    level = f"{threshold['value']:.6g}" + ("" if threshold["method"] == "value" else f" = {recipe['threshold']}")
+    cleaned = [
+        name.replace("_", " ") + ("" if recipe[name] is True else f" {recipe[name]}")
+        for name in CLEAN_UP
+        if recipe[name] is not None and recipe[name] is not False
+    ]
     base = units.volume_angstrom3(made["base_voxels"], zyx)
+    enclosed = f"{base:.0f} Å³ = {units.mass_kda(base):.0f} kDa of protein"
     terminal.table(
         [
             ("map", f"{made['input']['path']}: {terminal.by(made['box'])} voxels of {terminal.voxel(size)}"),
             ("device", f"{made['device']} ({made['device_reason']})"),
             *filtered,
-            ("threshold", f"{level}: {base:.0f} Å³ = {units.mass_kda(base):.0f} kDa of protein"),
+            ("threshold", level if cleaned else f"{level}: {enclosed}"),
+            *([] if threshold["method"] == "value" else [("why", threshold["why"])]),
+            *([("clean-up", f"{', '.join(cleaned)}: {enclosed}")] if cleaned else []),
             ("dilation", units.both(made["dilation_px"], zyx)),
             ("soft edge", f"{units.both(made['soft_edge_px'], zyx)}, {edge}, style {recipe['style']}{chosen}"),
             ("verdict", terminal.verdict(made["equivalent_edge_px"], made["minimum_soft_edge_px"], size)),

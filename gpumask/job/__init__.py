@@ -2,11 +2,16 @@
 
 ==================== ============================================
 ``creation``         :func:`create`, :func:`read_recipe`
+``combination``      :func:`combine`, :class:`Combination`
 ``inspection``       :func:`inspect`
 ``spectra``          :func:`spectrum`, :func:`shell_at`
 ``resolution``       :func:`fsc`
 ``resolution_files`` the files that it writes
 ``sharpening``       :func:`sharpen`
+``shapes``           :func:`shape`, :func:`read_shape`
+``filtering``        :func:`filter`
+``grids``            :func:`resample`, :func:`grid`, :func:`compare`
+``positions``        :func:`fulcrum`
 ``inputs``           half maps found by name, masks, one grid
 ``outputs``          names of outputs, what is not written over
 ``timing``           seconds a step
@@ -14,10 +19,32 @@
 ==================== ============================================
 """
 
+from gpumask.job.combination import Combination, combine
 from gpumask.job.creation import create, read_recipe
+from gpumask.job.filtering import filter
+from gpumask.job.grids import compare, grid, resample
 from gpumask.job.inspection import inspect
+from gpumask.job.positions import fulcrum
 from gpumask.job.resolution import fsc
+from gpumask.job.shapes import read_shape, shape
 from gpumask.job.sharpening import sharpen
 from gpumask.job.spectra import shell_at, spectrum
 
-__all__ = ["create", "fsc", "inspect", "read_recipe", "shell_at", "sharpen", "spectrum"]
+__all__ = [
+    "Combination",
+    "combine",
+    "compare",
+    "create",
+    "filter",
+    "fsc",
+    "fulcrum",
+    "grid",
+    "inspect",
+    "read_recipe",
+    "read_shape",
+    "resample",
+    "shape",
+    "sharpen",
+    "shell_at",
+    "spectrum",
+]

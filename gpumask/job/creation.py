@@ -11,7 +11,7 @@ import gpumask
 from gpumask import backend, io, pipeline, slabs, units
 from gpumask.errors import InputNotFound, OutOfMemory, UsageError, WriteFailed
 from gpumask.job import outputs
-from gpumask.recipe import loads
+from gpumask.recipe import loads, parse_threshold
 
 LABEL = "gpumask {} create, recipe {}"
 MEMORY_SHARE = 0.8  # of what is free
@@ -137,7 +137,11 @@ def create(
             "version": gpumask.__version__,
             "voxel_size_angstrom": units.xyz(grid.voxel_size),
             "box": units.xyz(grid.shape),
-            "threshold": made.threshold,
+            "threshold": {
+                "method": parse_threshold(recipe.threshold)[0],
+                "value": made.threshold,
+                "why": made.threshold_why,
+            },
             "dilation_px": made.dilation_px,
             "soft_edge_px": made.soft_edge_px,
             "soft_edge_source": _edge_source(recipe),
@@ -176,7 +180,8 @@ def create(
 
             progress("plot")
             start = time.perf_counter()
-            files.append((picture, [draw(soft.data, grid.data, voxel_size=soft.voxel_size, title=output.name)]))
+            drawn = draw(soft.data, grid.data, voxel_size=soft.voxel_size, origin=soft.origin, title=output.name)
+            files.append((picture, [drawn]))
             seconds["plot"] = time.perf_counter() - start
     progress("write")
     start = time.perf_counter()

@@ -4,17 +4,20 @@ import json
 import math
 from pathlib import Path
 
+import numpy as np
+
 import gpumask
-from gpumask import backend, grids, io, mask, shapes, units
+from gpumask import backend, io, mask, shapes, units
 from gpumask.errors import InputNotFound, InputRefused, OutOfMemory, UsageError, WriteFailed
 from gpumask.job import devices, inputs, outputs
 from gpumask.job.timing import timed
 from gpumask.recipe import loads
-from gpumask.volume import Volume
+from gpumask.volume import Header, Volume
 
 LABEL = "gpumask {} shape {}, recipe {}"
 VOXEL_BYTES = 3 * 4  # the mask, what is measured of it, and the file's bytes
 LARGEST_BOX = 1 << 20  # what a header is read with
+ROUNDING = 1e-9  # px
 
 
 def read_shape(path):
@@ -38,13 +41,13 @@ def read_shape(path):
     options = json.loads(text).get("options")
     if not isinstance(options, dict):
         return values, {}
-    size, box = options.get("voxel_size_angstrom"), options.get("box")
+    triples = {"box": options.get("box"), "voxel_size": options.get("voxel_size_angstrom")}
+    for name, triple in triples.items():
+        if triple is not None and not isinstance(triple, list):
+            raise UsageError(f"{path}: the {name.replace('_', ' ')} must be a list of three numbers, got {triple!r}")
     return values, {
-        "like": options.get("like"),
-        "times": options.get("times"),
-        "mode": options.get("mode"),
-        "box": None if box is None else tuple(reversed(box)),
-        "voxel_size": None if size is None else tuple(reversed(size)),
+        **{name: options.get(name) for name in ("like", "times", "mode")},
+        **{name: triple and tuple(reversed(triple)) for name, triple in triples.items()},
     }
 
 
@@ -75,8 +78,8 @@ def shape(
     voxel_size : float or tuple of float, optional
         Å (z, y, x); with `like` instead of its header's.
     times : str or Path, optional
-        A mask to multiply by the shape, on the same grid; that is the grid where neither `like` nor `box` is given. What
-        RELION does with ``--helix --z_percentage``, where the shape is a slab.
+        A mask to multiply by the shape, on the same grid; that is the grid where neither `like` nor `box` is given.
+        What RELION does with ``--helix --z_percentage``, where the shape is a slab.
     device : str, optional
         See :func:`gpumask.backend.choose`.
     mode, overwrite
@@ -102,7 +105,7 @@ def shape(
     progress("read")
     with timed(seconds, "read"):
         grid, factor = _grid(like, box, voxel_size, times, notes)
-    centre = shapes.centre(recipe, grid.shape, grid.voxel_size, grid.origin)
+    centre = shapes.centre(recipe, grid)
     width = shapes.soft_edge(recipe, grid.voxel_size)
     minimum = None
     if recipe.resolution is not None:
@@ -111,15 +114,15 @@ def shape(
 
     def work(device):
         with backend.current(device):
-            xp = backend.xp(backend.place_array(_nothing(), device))
-            soft = shapes.make(recipe, grid.shape, grid.voxel_size, grid.origin, xp)
+            xp = backend.xp(backend.place_array(np.zeros(0), device))
+            soft = shapes.make(recipe, grid, xp)
             if factor is not None:
                 soft *= backend.place_array(factor, device)
-            _check_made(soft, output, recipe, grid)
+            _check_made(soft, recipe, grid, times)
             measured = {
                 "volume_angstrom3": units.volume_angstrom3(soft.sum(dtype="float64"), grid.voxel_size),
                 "equivalent_edge_px": mask.equivalent_edge(soft, units.sampling(grid.voxel_size)),
-                "faces_touched": mask.faces_touched(mask.invert(soft) if recipe.invert else soft),
+                "faces_touched": mask.faces_touched(mask.invert(soft) if recipe.invert and factor is None else soft),
             }
             return backend.to_numpy(soft), measured
 
@@ -166,39 +169,70 @@ def shape(
     return document
 
 
-class _Box:
-    """A grid by its numbers, with its corner at 0."""
-
-    def __init__(self, box, voxel_size):
-        if len(box) != 3 or not all(isinstance(n, int) and 0 < n < LARGEST_BOX for n in box):
-            raise UsageError(f"box must be one or three whole numbers of voxels, each > 0 and < {LARGEST_BOX}, got {box}")
-        self.shape, self.header = tuple(box), gpumask.Header()
-        self.voxel_size = units.voxel_edges(voxel_size)
-        self.origin = (0.0, 0.0, 0.0)
-
-
 def _grid(like, box, voxel_size, times, notes):
-    """The grid of the mask, and the data of the mask that it multiplies, or None."""
+    """A Volume of nothing with the grid of the mask, and the data of the mask that it multiplies, or None."""
     if like is not None and box is not None:
         raise UsageError("give like or box, not both: a file has a box of its own")
-    factor = None
-    if times is not None:
-        factor, more = inputs.read_mask(times, {"voxel_size": voxel_size if like is None else None})
-        notes += more
-    if like is not None:
-        source = io.Slabs(like, voxel_size=voxel_size)
-        notes += source.notes
-        grid = Volume(_Virtual(source.shape), source.voxel_size, source.header)
+    if box is not None and voxel_size is None:
+        raise UsageError("a box needs a voxel size in Å; give both, or a map to be like")
+    source = like if like is not None else times
+    if source is not None and box is None:
+        header = io.Slabs(source, voxel_size=voxel_size)
+        notes += header.notes
+        grid = _nothing(header.shape, header.voxel_size, header.header)
     elif box is not None:
-        if voxel_size is None:
-            raise UsageError("a box needs a voxel size in Å; give both, or a map to be like")
-        grid = _Box(box, voxel_size)
-    elif factor is not None:
-        grid = factor
+        if len(box) != 3 or not all(isinstance(n, int) and 0 < n < LARGEST_BOX for n in box):
+            raise UsageError(f"box must be one or three whole numbers of voxels from 1 to {LARGEST_BOX - 1}, got {box}")
+        grid = _nothing(box, voxel_size, Header())
     else:
         raise UsageError("a shape needs a grid: give a map to be like, or a box and a voxel size")
-    _check_memory(grid.shape)
-    if factor is not None and grid is not factor:
-        note = inputs.check_grid(times, factor, like or "the box", grid)
-        notes += [note] if note else []
-    return grid, None if factor is None else factor.data
+    needed, available = VOXEL_BYTES * math.prod(grid.shape), backend.available_memory()
+    if available is not None and needed > available:
+        raise OutOfMemory(
+            f"a box of {units.by(grid.shape)} voxels needs {needed / 2**30:.1f} GiB, "
+            f"{available / 2**30:.1f} GiB are free"
+        )
+    if times is None:
+        return grid, None
+    factor, more = inputs.read_mask(times, {"voxel_size": voxel_size})
+    note = inputs.check_grid(times, factor, "the box" if like is None else like, grid)
+    notes += [text for text in (*more, note) if text and text not in notes]
+    return grid, factor.data
+
+
+def _nothing(shape, voxel_size, header):
+    """A volume of zeros that takes no memory."""
+    return Volume(np.broadcast_to(np.float32(0), shape), voxel_size, header)
+
+
+def _check_made(soft, recipe, grid, times):
+    """Refuse a mask of nothing, or of everything."""
+    low, high = float(soft.min()), float(soft.max())
+    full, empty = (low == 1, high == 0) if not recipe.invert or times is not None else (high == 0, low == 1)
+    if empty and times is not None:
+        raise InputRefused(f"the mask is empty: {times} is 0 wherever the {recipe.shape} is not; move or enlarge it")
+    box = f"the box of {units.by(grid.shape)} voxels of {units.by(grid.voxel_size, '.4g')} Å (x, y, z)"
+    if empty:
+        raise InputRefused(f"the mask is empty: no voxel of {box} lies in the {recipe.shape}; move or enlarge it")
+    if full:
+        raise InputRefused(f"the mask is everything: the {recipe.shape} fills {box}; make it smaller")
+
+
+def _edge_source(recipe):
+    if recipe.soft_edge is not None:
+        return "recipe"
+    return "default" if recipe.resolution is None else "resolution"
+
+
+def _warnings(measured, width, minimum, voxel_size):
+    found = []
+    if measured["faces_touched"]:
+        faces = ", ".join(measured["faces_touched"])
+        found.append(f"the shape meets the box face{'s' * (faces.count(',') > 0)} {faces}, where it is cut off hard")
+    if measured["equivalent_edge_px"] < 1:
+        found.append("the mask is binary or all but: a hard edge leaks to all frequencies; give it a soft edge")
+    if minimum is not None and 0 < width < minimum - ROUNDING:
+        found.append(
+            f"the soft edge {units.both(width, voxel_size)} is under 5 x resolution = {units.both(minimum, voxel_size)}"
+        )
+    return found

@@ -1,18 +1,16 @@
 """What masks do in Fourier space, one after another, with the figures."""
 
 import json
-import math
 import re
 from dataclasses import replace
 from pathlib import Path
 
-from gpumask import backend, correlation, io, units
+from gpumask import backend, correlation, io, positions, units
 from gpumask.errors import InputRefused, UsageError
 from gpumask.job import devices, inputs, outputs
-from gpumask.job.creation import LABEL
 from gpumask.spectrum import mask_spectrum
 
-LABELLED = re.compile(LABEL.format(r"\S+", "([0-9a-f]+)"))
+LABELLED = re.compile(r"gpumask \S+ .*, recipe ([0-9a-f]+)")
 
 
 def spectrum(
@@ -173,27 +171,13 @@ def _slices(path, map_path, at, target, form, reading):
         soft.data,
         None if behind is None else behind.data,
         voxel_size=soft.voxel_size,
-        centre=None if at is None else _point(at, soft),
+        origin=soft.origin,
+        centre=None if at is None else positions.point(at, soft),
         resolution=target,
         title=path.name,
         format=form,
     )
     return picture, notes
-
-
-def _point(text, volume):
-    """``x,y,z`` px from the corner, or ``x,y,zA`` in the header's frame, as corner-origin px (z, y, x)."""
-    match = re.fullmatch(r"(.*?)\s*(px|A|Å|)", str(text).strip())
-    try:
-        numbers = [float(part) for part in match[1].split(",")]
-    except ValueError:
-        numbers = []
-    if len(numbers) != 3 or not all(map(math.isfinite, numbers)):
-        raise UsageError(f"a point must be x,y,z in px from the corner, or x,y,zA in Å, got {text!r}")
-    point = tuple(reversed(numbers))
-    if match[2] in ("A", "Å"):
-        return units.angstrom_to_corner_px(point, volume.voxel_size, volume.origin)
-    return point
 
 
 def _half_maps(half1, half2, onset, assume_unmasked, several, device, reading):

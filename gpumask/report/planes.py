@@ -51,24 +51,28 @@ def through(array, cuts):
     return [np.asarray(backend.to_numpy(array.take(cuts[a], axis=a)), np.float32) for a, _, _ in PLANES]
 
 
-def label(panels, shape, edges, cuts, scale, right=True):
-    """Titles, scale bar, and axes in px below and to the left, in Å from the first voxel above and, where wanted, to
-    the right; `scale` is in inch per Å."""
+def label(panels, shape, edges, cuts, scale, right=True, origin=(0.0, 0.0, 0.0)):
+    """Titles, scale bar, and axes in px below and to the left, in Å above and, where wanted, to the right; `scale` is
+    in inch per Å, `origin` where the first voxel is in Å."""
     ticks = [max(1, min(5, int(length * scale / 0.3))) for length in lengths(shape, edges)]  # 0.3 inch apart
-    positions = units.corner_px_to_angstrom(cuts, edges)
+    positions = units.corner_px_to_angstrom(cuts, edges, origin)
     for axes, (cut, up, across) in zip(panels, PLANES, strict=True):
-        _label(axes, edges, ticks, up, across, right)
+        _label(axes, edges, origin, ticks, up, across, right)
         axes.set_title(f"{NAMES[cut]} = {cuts[cut]} px = {positions[cut]:.1f} Å", fontsize=10)
     _scale_bar(panels[0], shape, edges)
 
 
-def _label(axes, edges, ticks, up, across, right):
+def _label(axes, edges, origin, ticks, up, across, right):
     from matplotlib.ticker import MaxNLocator
 
     labelled = [(axes.xaxis, across, "px", "0"), (axes.yaxis, up, "px", "0")]
-    labelled.append((axes.secondary_xaxis("top", functions=_scaling(edges[across])).xaxis, across, "Å", "0.35"))
+    labelled.append(
+        (axes.secondary_xaxis("top", functions=_scaling(edges[across], origin[across])).xaxis, across, "Å", "0.35")
+    )
     if right:
-        labelled.append((axes.secondary_yaxis("right", functions=_scaling(edges[up])).yaxis, up, "Å", "0.35"))
+        labelled.append(
+            (axes.secondary_yaxis("right", functions=_scaling(edges[up], origin[up])).yaxis, up, "Å", "0.35")
+        )
     for axis, drawn, unit, grey in labelled:
         axis.set_label_text(f"{NAMES[drawn]} ({unit})", fontsize=9, color=grey)
         axis.set_tick_params(labelsize=8, colors=grey)
@@ -76,9 +80,9 @@ def _label(axes, edges, ticks, up, across, right):
         axis.set_major_locator(MaxNLocator(ticks[drawn], steps=steps, min_n_ticks=1, integer=unit == "px"))
 
 
-def _scaling(edge):
+def _scaling(edge, start):
     """px to Å and back."""
-    return lambda pixels: pixels * edge, lambda angstroms: angstroms / edge
+    return lambda pixels: pixels * edge + start, lambda angstroms: (angstroms - start) / edge
 
 
 def _scale_bar(axes, shape, edges):

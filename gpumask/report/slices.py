@@ -18,7 +18,7 @@ FAINTEST = -140.0  # dB: below it the rounding of float32 data shows and nothing
 SMALLEST_RANGE = 20.0  # dB: what a colour bar spans at least
 
 
-def draw(mask, volume=None, *, voxel_size, centre=None, title=None, format="png"):
+def draw(mask, volume=None, *, voxel_size, origin=(0.0, 0.0, 0.0), centre=None, title=None, format="png"):
     """Draw the planes xy, xz and yz through a point: the map in grey, the mask as contours at 1, 0.5 and 0.
 
     Parameters
@@ -29,6 +29,8 @@ def draw(mask, volume=None, *, voxel_size, centre=None, title=None, format="png"
         The map behind the contours, dense is dark; without it the mask itself.
     voxel_size : float or tuple of float
         Voxel edges (z, y, x) in Å, or one for all three. Slices are drawn in proportion to Å.
+    origin : tuple of float
+        Where the first voxel is, (z, y, x) in Å: the header's frame.
     centre : tuple of float, optional
         Point to cut through and to mark with a cross, (z, y, x) in px from the corner, such as the fulcrum of a local
         refinement. Default: the mask's centre of mass (of an empty mask the box centre).
@@ -56,7 +58,7 @@ def draw(mask, volume=None, *, voxel_size, centre=None, title=None, format="png"
     width = max(sum(planes.across(lengths)) * scale + 2.8, 5.8)
     figure = canvas.new(width, max(planes.tallest(lengths) * scale, 1.0) + (1.4 if title is None else 1.7))
     panels = figure.subplots(1, 3, width_ratios=planes.across(lengths))
-    _real_space(panels, mask, volume, edges, point, scale)
+    _real_space(panels, mask, volume, edges, origin, point, scale)
     columns = 4 if width > 10 else 2
     canvas.legend(figure, _handles(point), loc="outside lower center", ncols=columns, fontsize=9)
     if title is not None:
@@ -64,13 +66,15 @@ def draw(mask, volume=None, *, voxel_size, centre=None, title=None, format="png"
     return canvas.encode(figure, format)
 
 
-def draw_both(mask, volume=None, *, voxel_size, centre=None, resolution=None, title=None, format="png"):
+def draw_both(
+    mask, volume=None, *, voxel_size, origin=(0.0, 0.0, 0.0), centre=None, resolution=None, title=None, format="png"
+):
     """Draw map and mask in both spaces, a row each of the planes xy, xz and yz: in real space as :func:`draw` does, in
     Fourier space the power in the planes through the origin (see :func:`gpumask.fourier.central_planes`).
 
     Parameters
     ----------
-    mask, volume, voxel_size, centre, title, format
+    mask, volume, voxel_size, origin, centre, title, format
         See :func:`draw`; without a map its two rows are absent.
     resolution : float, optional
         Å; a ring at this resolution in Fourier space.
@@ -118,7 +122,7 @@ def draw_both(mask, volume=None, *, voxel_size, centre=None, resolution=None, ti
     for name, shown, behind in kinds:
         base -= 0.8 + tall
         panels, _ = row(f"{name}, real space", base, tall, lengths, scale)
-        _real_space(panels, mask, behind, edges, point, scale, right=False)
+        _real_space(panels, mask, behind, edges, origin, point, scale, right=False)
         base -= 0.85 + low
         panels, right = row(f"{name}, Fourier space", base, low, extents, stretch)
         image = _fourier_space(panels, shown, edges, ring)
@@ -147,7 +151,7 @@ def _checked(mask, volume, voxel_size, centre, format):
     return edges, planes.point(centre, mask.shape)
 
 
-def _real_space(panels, mask, volume, edges, centre, scale, right=True):
+def _real_space(panels, mask, volume, edges, origin, centre, scale, right=True):
     cuts = planes.nearest(centre, mask.shape)
     images = planes.through(mask if volume is None else volume, cuts)
     # A mask is drawn in light grey, so that its contours stay visible.
@@ -158,7 +162,7 @@ def _real_space(panels, mask, volume, edges, centre, scale, right=True):
         axes.imshow(image, cmap="gray_r", vmin=low, vmax=high, origin="lower", aspect=edges[up] / edges[across])
         _contours(axes, plane)
         planes.cross(axes, centre[across], centre[up])
-    planes.label(panels, mask.shape, edges, cuts, scale, right)
+    planes.label(panels, mask.shape, edges, cuts, scale, right, origin)
 
 
 def _fourier_space(panels, array, edges, ring):
@@ -220,7 +224,7 @@ def _line(colour, style):
 
 def _contours(axes, plane):
     for level, colour, style, _ in CONTOURS:
-        if plane.min() < level < plane.max():
+        if plane.min() < level < plane.max() and min(plane.shape) > 1:  # a line has no contour
             axes.contour(plane, levels=[level], colors=[colour], linestyles=[style], linewidths=1.3)
 
 
