@@ -187,7 +187,7 @@ class HalfMaps:
             One value a shell, 0 to Nyquist.
         """
         leaked = [_transform(self._low(half) * mask) for half in (0, 1)]
-        cross, *powers = shell_products(*leaked, self.shape, self.voxel_size, self.convention)
+        cross, *powers = fourier.shell_products(*leaked, self.shape, self.voxel_size, self.convention)
         del leaked
         around = _autocorrelation(_transform(mask), self.shape)
         for half, power in enumerate(powers):
@@ -209,7 +209,9 @@ class HalfMaps:
             turned *= mask
             masked.append(_transform(turned))
             del turned
-        return curve(*shell_products(*masked, self.shape, self.voxel_size, self.convention))[: self.shells.nyquist + 1]
+        return curve(*fourier.shell_products(*masked, self.shape, self.voxel_size, self.convention))[
+            : self.shells.nyquist + 1
+        ]
 
     def _spread(self, half, around):
         """Power from the onset on that a mask with the autocorrelation `around` spreads over each shell."""
@@ -306,7 +308,7 @@ def half_maps(half1, half2, voxel_size, onset=None, *, assume_unmasked=False, ke
     refusal = _refusal(share)
     if refusal:
         notes = []
-    sums = shell_products(_transform(half1), _transform(half2), shape, size, convention)
+    sums = fourier.shell_products(_transform(half1), _transform(half2), shape, size, convention)
     unmasked = curve(*sums)[: shells.nyquist + 1]
     if numpy.nanmean(unmasked[1:4]) < -0.5:
         notes.append("the half maps have opposite signs at low resolution; is one of them inverted?")
@@ -345,11 +347,6 @@ def _refusal(share):
     )
 
 
-def shell_products(a, b, shape, voxel_size, convention="hermitian"):
-    """Sums over shells of ``Re(a·b*)``, ``|a|²`` and ``|b|²`` of two half transforms of a box of `shape`."""
-    return tuple(fourier.shell_sums(x, y, shape, voxel_size, convention) for x, y in ((a, b), (a, a), (b, b)))
-
-
 def noise_spectrum(half1, half2, voxel_size, mask=None):
     """Power of the noise and of the signal in the mean of two half maps.
 
@@ -372,7 +369,7 @@ def noise_spectrum(half1, half2, voxel_size, mask=None):
     check_half_maps(half1, half2)
     weight = half1.size if mask is None else float((mask.astype("float64") ** 2).sum())
     pair = (_transform(half if mask is None else half * mask) for half in (half1, half2))
-    cross, first, second = shell_products(*pair, half1.shape, voxel_size)
+    cross, first, second = fourier.shell_products(*pair, half1.shape, voxel_size)
     shells = fourier.shells(half1.shape, voxel_size)
     noise, signal = (first + second - 2 * cross) / 4, cross
     return tuple((power / shells.coefficients / weight)[: shells.nyquist + 1] for power in (noise, signal))

@@ -244,11 +244,20 @@ def shell_sums(a, b, shape, voxel_size, convention="hermitian"):
     numpy array of float64, one a shell
         Deterministic on any number of threads.
     """
+    return backend.of(a).shell_sums(a, b, *_counted(shape, voxel_size, convention))
+
+
+def shell_products(a, b, shape, voxel_size, convention="hermitian"):
+    """Sums over shells of ``Re(a·b*)``, ``|a|²`` and ``|b|²`` in one pass; see :func:`shell_sums`."""
+    return backend.of(a).shell_products(a, b, *_counted(shape, voxel_size, convention))
+
+
+def _counted(shape, voxel_size, convention):
     if convention not in CONVENTIONS:
         raise UsageError(f"shells are counted by convention {' or '.join(CONVENTIONS)}, got {convention!r}")
     found = shells(shape, voxel_size)
     weights = found.weights if convention == "hermitian" else numpy.ones_like(found.weights)
-    return backend.of(a).shell_sums(a, b, found.squares, weights, found.count)
+    return found.squares, weights, found.count
 
 
 def scale_shells(spectrum, factors, shape, voxel_size):

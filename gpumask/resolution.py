@@ -357,7 +357,7 @@ class _Measurement:
     # Curves
 
     def _products(self, a, b):
-        return correlation.shell_products(a, b, self.shape, self.size, self.style.convention)
+        return fourier.shell_products(a, b, self.shape, self.size, self.style.convention)
 
     def _curve(self, a, b):
         return correlation.curve(*self._products(a, b))[: self.count]
@@ -378,7 +378,7 @@ class _Measurement:
     def _prewhitened(self):
         """Both half maps divided by the same radial amplitude, then masked."""
         transforms = [fourier.rfftn(half, "float32") for half in (self.first, self.second)]
-        _, one, two = correlation.shell_products(*transforms, self.shape, self.size)
+        _, one, two = fourier.shell_products(*transforms, self.shape, self.size)
         power = (one + two) / 2 / self.shells.coefficients
         factor = numpy.divide(1, numpy.sqrt(power), out=numpy.zeros_like(power), where=power > 0)
         masked = []

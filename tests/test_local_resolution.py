@@ -124,7 +124,7 @@ def test_relions_curves(data, tmp_path):
         kept = tuple(slice(max(0, -a), min(n, 100 - a)) for a, n in zip(low, sphere.shape, strict=True))
         whole[tuple(slice(max(0, a), a + n) for a, n in zip(low, sphere.shape, strict=True))] = sphere[kept]
         transforms = [fourier.rfftn(half * whole) for half in pair]
-        sums = correlation.shell_products(*transforms, pair[0].shape, size, "relion")
+        sums = fourier.shell_products(*transforms, pair[0].shape, size, "relion")
         assert np.abs(correlation.curve(*sums)[:51] - wanted).max() <= TEXT
     windows = local_resolution._Windows(sphere, size)
     curves, _ = windows.curves(maps, np.array(points), 5, 2**26, lambda *told: None)
@@ -168,7 +168,7 @@ def test_a_curve_is_the_fsc_of_the_windowed_maps():
             corner = [p + 32 - n // 2 for p, n in zip(point, windows.sphere.shape, strict=True)]
             box = padded[tuple(slice(c, c + n) for c, n in zip(corner, windows.sphere.shape, strict=True))]
             cut.append(fourier.rfftn(box * windows.sphere))
-        wanted = correlation.curve(*correlation.shell_products(*cut, windows.sphere.shape, size))
+        wanted = correlation.curve(*fourier.shell_products(*cut, windows.sphere.shape, size))
         found, _ = windows.curves(maps, np.array([point]), None, 0, lambda *told: None)
         # float32 transforms: the error of a coefficient is 1e-6 of the strongest ones, which are 10 times the others
         assert np.abs(found[0] - wanted[: found.shape[1]]).max() < 1e-5

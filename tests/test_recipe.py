@@ -398,6 +398,33 @@ def test_the_json_of_a_mask_makes_the_mask_again(map_path, words):
     assert remade["input"]["sha256"] == made["input"]["sha256"]
 
 
+@pytest.mark.parametrize(
+    ("text", "method"),
+    [("0.5", "value"), ("0.3max", "max"), ("2sigma", "sigma"), ("otsu", "otsu"), ("percentile:98", "percentile"),
+     ("volume:600", "volume"), ("mass:0.5", "mass"), ("auto", "auto")],
+)  # fmt: skip
+def test_the_json_explains_the_threshold(map_path, capsys, text, method):
+    _, made = create(map_path, "first.mrc", "--threshold", text, "--soft-edge", "4px")
+    volume = gm.read(map_path)
+    wanted = gm.thresholds.level(volume.data, text, volume.voxel_size)
+    assert made["threshold"] == {"method": method, "value": wanted.value, "why": wanted.why}
+    assert set(wanted.warnings) <= set(made["warnings"])
+    printed = capsys.readouterr().out
+    assert f"{wanted.value:.6g}" in printed
+    assert (f" = {text}" in printed) == (wanted.why in printed) == (method != "value")
+
+
+def test_a_file_from_before_the_clean_up_grew_makes_its_mask_again(map_path):
+    first, made = create(map_path, "first.mrc", *RUNS["plain"])
+    path = map_path.with_name("first.json")
+    made["recipe"] = {name: value for name, value in made["recipe"].items() if name not in recipe.LATER}
+    made["threshold"] = made["threshold"]["value"]
+    path.write_text(json.dumps(made))
+    again, remade = create(map_path, "again.mrc", "--recipe", str(path))
+    assert again == first
+    assert remade["recipe_hash"] == made["recipe_hash"]
+
+
 def test_a_toml_recipe_makes_the_mask_too(map_path):
     pytest.importorskip("tomllib", reason="TOML needs Python 3.11")
     first, made = create(map_path, "first.mrc", *RUNS["plain"])

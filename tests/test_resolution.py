@@ -109,7 +109,7 @@ def test_a_map_and_itself():
     for name in ("unmasked", "masked", "spherical"):
         assert found.curve(name) == pytest.approx(-1, abs=1e-6)
     transform = fourier.rfftn(first, "float32")
-    same = correlation.curve(*correlation.shell_products(transform, transform, first.shape, 1.0))
+    same = correlation.curve(*fourier.shell_products(transform, transform, first.shape, 1.0))
     assert same == pytest.approx(1, abs=1e-12)
 
 
@@ -154,7 +154,7 @@ def test_the_band_covers_what_it_says(mask, ratio):
     draws = []
     for _ in range(150):
         pair = [fourier.rfftn(((signal + rng.standard_normal(mask.shape)) * mask), "float32") for _ in range(2)]
-        draws.append(correlation.curve(*correlation.shell_products(*pair, mask.shape, 1.0))[: len(effective)][shells])
+        draws.append(correlation.curve(*fourier.shell_products(*pair, mask.shape, 1.0))[: len(effective)][shells])
     draws = np.array(draws)
     if ratio:  # the truth of this one signal: its power over the noise's in each shell
         power = fourier.shell_power((signal * mask).astype(np.float32), 1.0)[: len(effective)][shells]

@@ -126,3 +126,14 @@ def test_every_body_puts_a_coefficient_in_the_same_shell(xp, monkeypatch, shape,
     np.testing.assert_array_equal(_cpu.shell_sums(a, b, *rest), wanted)
     monkeypatch.setitem(sys.modules, "numba", None)
     np.testing.assert_array_equal(_cpu.shell_sums(a, b, *rest), wanted)
+
+
+@pytest.mark.parametrize(("shape", "voxel_size"), BOXES)
+@pytest.mark.parametrize("dtype", [np.complex64, np.complex128])
+def test_products_are_the_three_sums(xp, loops, shape, voxel_size, dtype):
+    a, b = (xp.asarray(np.fft.rfftn(noise(shape, seed)).astype(dtype)) for seed in (1, 2))
+    for convention in fourier.CONVENTIONS:
+        found = fourier.shell_products(a, b, shape, voxel_size, convention)
+        for values, pair in zip(found, ((a, b), (a, a), (b, b)), strict=True):
+            wanted = fourier.shell_sums(*pair, shape, voxel_size, convention)
+            assert values == pytest.approx(wanted, rel=1e-12, abs=1e-12 * np.abs(wanted).max())

@@ -213,7 +213,7 @@ def test_auto_is_the_best_of_all_levels_by_sorting(xp):
 
 @pytest.mark.parametrize("blur", [0.8, 1.5, 2.5])
 def test_auto_finds_a_ball_of_even_density(blur):
-    """The mean of the smoothed ball is 0.75 to 0.85 of its plateau: 0.6 of it is about half the plateau, its surface."""
+    """The mean of the smoothed ball is 0.75 to 0.85 of its plateau: 0.6 of it is about half of that, its surface."""
     grid = np.indices((64, 64, 64)) - 32
     body = (grid**2).sum(axis=0) <= 14**2
     array = ndimage.gaussian_filter(body.astype(float), blur).astype(np.float32)

@@ -5,7 +5,7 @@ from gpumask._cpu.bounding_box import bounding_box
 from gpumask._cpu.component_count import component_count
 from gpumask._cpu.distance import distance
 from gpumask._cpu.edge_sums import edge_sums
-from gpumask._cpu.shell_sums import shell_power, shell_sums
+from gpumask._cpu.shell_sums import shell_power, shell_products, shell_sums
 from gpumask._cpu.soft_mask import soft_mask
 from gpumask._cpu.statistics import statistics
 
@@ -16,6 +16,7 @@ __all__ = [
     "distance",
     "edge_sums",
     "shell_power",
+    "shell_products",
     "shell_sums",
     "soft_mask",
     "statistics",

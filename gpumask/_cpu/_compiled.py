@@ -139,6 +139,25 @@ def shell_sums(a, b, z, y, x, weights, partial, start, stop):
 
 
 @_jit
+def shell_products(a, b, z, y, x, weights, partial, start, stop):
+    shells = np.empty(x.size, np.int64)
+    for plane in range(start, stop):
+        cross, power_a, power_b = partial[plane]
+        for row in range(y.size):
+            for column in range(x.size):
+                shells[column] = int(np.sqrt((y[row] + x[column]) + z[plane]) + 0.5)
+            first, second = a[plane, row], b[plane, row]
+            for column in range(x.size):
+                shell, weight = shells[column], weights[column]
+                here, there = first[column], second[column]
+                real, imaginary = np.float64(here.real), np.float64(here.imag)
+                other_real, other_imaginary = np.float64(there.real), np.float64(there.imag)
+                cross[shell] += (real * other_real + imaginary * other_imaginary) * weight
+                power_a[shell] += (real * real + imaginary * imaginary) * weight
+                power_b[shell] += (other_real * other_real + other_imaginary * other_imaginary) * weight
+
+
+@_jit
 def _add_power(values, coefficients):
     for column in range(values.size):
         here = coefficients[column]

@@ -16,6 +16,17 @@ def shell_sums(a, b, squares, weights, count):
     return partial.sum(axis=0)
 
 
+def shell_products(a, b, squares, weights, count):
+    compiled = loops.compiled()
+    if not compiled:
+        return tuple(shell_sums(x, y, squares, weights, count) for x, y in ((a, b), (a, a), (b, b)))
+    partial = np.zeros((len(a), 3, count))
+    threads.over_planes(
+        lambda start, stop: compiled.shell_products(a, b, *squares, weights, partial, start, stop), len(a)
+    )
+    return tuple(partial.sum(axis=0))
+
+
 def shell_power(array, shape, squares, weights, count, each=None):
     compiled = loops.compiled()
     fold = compiled.folded_power if compiled else _folded_power

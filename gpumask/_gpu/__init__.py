@@ -5,7 +5,7 @@ from gpumask._gpu.bounding_box import bounding_box
 from gpumask._gpu.component_count import component_count
 from gpumask._gpu.distance import distance
 from gpumask._gpu.edge_sums import edge_sums
-from gpumask._gpu.shell_sums import shell_power, shell_sums
+from gpumask._gpu.shell_sums import shell_power, shell_products, shell_sums
 from gpumask._gpu.soft_mask import soft_mask
 from gpumask._gpu.statistics import statistics
 
@@ -16,6 +16,7 @@ __all__ = [
     "distance",
     "edge_sums",
     "shell_power",
+    "shell_products",
     "shell_sums",
     "soft_mask",
     "statistics",

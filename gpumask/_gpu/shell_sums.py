@@ -28,6 +28,10 @@ def shell_sums(a, b, squares, weights, count):
     return cupy.asnumpy(partial).sum(axis=0)
 
 
+def shell_products(a, b, squares, weights, count):
+    return tuple(shell_sums(x, y, squares, weights, count) for x, y in ((a, b), (a, a), (b, b)))
+
+
 def shell_power(array, shape, squares, weights, count, each=None):
     cupy = cuda.cupy()
     partial = cupy.empty((shape[0], count), np.float64)

@@ -250,7 +250,7 @@ def combine(
 
 
 def _names(output, plan, count, applied):
-    """Paths of what is written: pairs of mask and provenance, and a list with the map under the mask if there is one."""
+    """Paths of what is written: pairs of mask and provenance, and in a list that of the map under the mask."""
     if output is None:
         raise UsageError("a mask needs a name; give it with -o")
     output = Path(output)
