@@ -320,12 +320,12 @@ def _noise(shape, seed, xp):
         raise UsageError(f"a seed must be a whole number, got {seed!r}")
     nz, ny, nx = shape
     noise = xp.empty(shape, xp.float32)
-    keys = [phases._mix(phases._mix(seed % 2**64) ^ stream) for stream in (1, 2)]
+    keys = [phases.stream(seed, number) for number in (1, 2)]
     within = (xp.arange(ny) << 21)[:, None] | xp.arange(nx)
     step = max(1, NOISE_CHUNK // (ny * nx))
     for first in range(0, nz, step):
         here = slice(first, min(first + step, nz))
         counter = (xp.arange(here.start, here.stop) << 42)[:, None, None] | within
-        radius, turn = (phases._turns(counter, key, xp) for key in keys)
+        radius, turn = (phases.uniform(counter, key, xp) for key in keys)
         noise[here] = xp.sqrt(-2 * xp.log1p(-radius)) * xp.cos(2 * math.pi * turn)
     return noise

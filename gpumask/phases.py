@@ -41,7 +41,7 @@ def randomized(spectrum, shape, voxel_size, onset, seed, half):
     z, y = xp.arange(nz), xp.arange(ny)
     result = xp.empty_like(spectrum)
     across = squares[1][:, None] + squares[2][None, :]
-    key = _mix(_mix(seed) ^ (half + 1))
+    key = stream(seed, half + 1)
     inner = slice(1, (nx + 1) // 2)  # along x; the mates of these are not stored
     planes = [0] if nx % 2 else [0, nx // 2]
     step = max(1, CHUNK // across.size)
@@ -51,11 +51,11 @@ def randomized(spectrum, shape, voxel_size, onset, seed, half):
             here = slice(first, min(first + step, stop))
             phase = xp.empty((len(z[here]), *across.shape), xp.float64)
             counter = _counter(z[here, None, None], y[None, :, None], xp.arange(nx // 2 + 1)[inner], shape)
-            phase[:, :, inner] = _turns(counter, key, xp)
+            phase[:, :, inner] = uniform(counter, key, xp)
             for x in planes:
                 mate_z, mate_y = (nz - z[here, None]) % nz, (ny - y[None, :]) % ny
                 own, other = (_counter(a, b, x, shape) for a, b in ((z[here, None], y[None, :]), (mate_z, mate_y)))
-                turns = _turns(xp.minimum(own, other), key, xp)
+                turns = uniform(xp.minimum(own, other), key, xp)
                 turns = xp.where(own > other, -turns, turns)
                 phase[:, :, x] = xp.where(own == other, xp.where(turns < 0.5, 0.0, 0.5), turns)
             values = spectrum[here]
@@ -80,6 +80,11 @@ def _counter(z, y, x, shape):
     return ((signed[0] % 2**21) << 42) | ((signed[1] % 2**21) << 21) | x
 
 
+def stream(seed, number):
+    """The key of one of a seed's streams of random numbers."""
+    return _mix(_mix(seed % 2**64) ^ number)
+
+
 def _mix(value):
     """SplitMix64's output function of one Python integer."""
     value = (value + 1) * _GAMMA % 2**64
@@ -88,8 +93,9 @@ def _mix(value):
     return value ^ (value >> 31)
 
 
-def _turns(counter, key, xp):
-    """Uniform numbers in [0, 1): SplitMix64 of the stream `key` at `counter`."""
+def uniform(counter, key, xp):
+    """Uniform numbers in [0, 1), float64: SplitMix64 of the stream `key` at each number of the integer array `counter`;
+    the same on every device."""
     bits = counter.astype(xp.uint64)
     bits *= xp.uint64(_GAMMA)
     bits += xp.uint64(key)

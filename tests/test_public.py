@@ -212,6 +212,8 @@ CALLS = {
     "correlation.variance": lambda: correlation.variance(0, 4) == 0.25,
     "correlation.band": lambda: correlation.band(0.5, 100)[0] < 0.5 < correlation.band(0.5, 100)[1],
     "correlation.onset_shell": lambda: correlation.onset_shell(np.array([1, 0.9, 0.7]), SHELLS, 0.8) == 2,
+    "phases.stream": lambda: len({phases.stream(s, n) for s in range(9) for n in range(9)}) == 81,
+    "phases.uniform": lambda: abs(phases.uniform(np.arange(10**5), phases.stream(0, 1), np).mean() - 0.5) < 0.01,
     "phases.randomized": lambda: np.allclose(
         np.abs(phases.randomized(HALVES[0], MAP.shape, 2, 1, 0, 0)), np.abs(HALVES[0])
     ),
