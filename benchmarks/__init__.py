@@ -20,7 +20,7 @@ import numpy as np
 
 from gpumask.errors import UsageError
 
-WORDS = ("create", "spectrum", "fsc", "start", "gpu")
+WORDS = ("create", "regions", "resampling", "spectrum", "fsc", "start", "gpu")
 
 
 @dataclass

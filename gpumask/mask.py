@@ -10,7 +10,7 @@ from numbers import Real
 
 from gpumask import backend, fourier, regions, units
 from gpumask.errors import InputRefused, UsageError
-from gpumask.recipe import EDGES, STYLES, parse_edge, parse_threshold
+from gpumask.recipe import EDGES, STYLES, parse_edge
 from gpumask.units import LONGEST
 
 FACES = ("-x", "+x", "-y", "+y", "-z", "+z")
@@ -18,40 +18,6 @@ SLACK = 1e-6  # px²: r = 7 Å / 1.4 Å must count d = 5
 NARROW_SLACK = 0.5  # px by which a soft edge may fall short of 5·resolution/voxel
 RANGE_SLACK = 1e-6  # how far mask values may leave [0, 1]
 _UINT16_LIMIT = 32766  # cap + largest cost of one axis must stay below 2**16
-
-
-def threshold_level(array, text):
-    """The level that a threshold in words stands for.
-
-    Parameters
-    ----------
-    array : array of float32, shape (z, y, x)
-        The (filtered) map.
-    text : str or float
-        A number; ``0.2max``: that fraction of the maximum; ``3sigma``: mean + 3 standard deviations over the whole box.
-
-    Returns
-    -------
-    float
-        Rounded to float32, the map's own precision.
-
-    Raises
-    ------
-    UsageError
-        None of these forms; :func:`gpumask.thresholds.level` knows them all.
-    """
-    return level_from_statistics(text, lambda: backend.of(array).statistics(array))
-
-
-def level_from_statistics(text, statistics):
-    """:func:`threshold_level` where ``statistics()`` gives min, max, mean and standard deviation; called if needed."""
-    kind, value = parse_threshold(text)
-    if kind not in ("value", "max", "sigma"):
-        raise UsageError(f"threshold {kind} is no matter of statistics: use gpumask.thresholds.level")
-    if kind != "value":
-        _, high, mean, deviation = statistics()
-        value = value * high if kind == "max" else mean + value * deviation
-    return float(_float32(value))
 
 
 def threshold(array, level, absolute_value=False):

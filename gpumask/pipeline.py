@@ -362,7 +362,7 @@ def _cleaned(base, cores, recipe, place):
         base = regions.clip(base, place.clip_centre_px, place.clip_radius_px, place.sampling)
         check_left(bool(base.any()), recipe, "clip_radius")
     if recipe.hysteresis is not None:
-        base = regions.holding(base, base & cores)
+        base = regions.holding(base, cores)
         check_left(bool(base.any()), recipe, "hysteresis")
     if recipe.opening is not None:
         base = morphology.opening(base, place.opening_px, place.sampling)

@@ -163,7 +163,7 @@ def _of_statistics(kind, number, statistics):
     if kind == "value":
         return Level(kind, _float32(number), "as given")
     _, high, mean, deviation = statistics()
-    value = mask.level_from_statistics(f"{number!r}{kind}", lambda: (None, high, mean, deviation))
+    value = _float32(number * high if kind == "max" else mean + number * deviation)
     if kind == "max":
         return Level(kind, value, f"{units.plain(number)} of the maximum {high:.6g}")
     why = f"mean {mean:.4g} + {units.plain(number)} standard deviations of {deviation:.4g}, over the box"

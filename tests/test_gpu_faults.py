@@ -9,7 +9,7 @@ from cuda_host import COMPILER, Host, installed
 from test_cuda import fake_cupy, forget  # noqa: F401
 
 import gpumask as gm
-from gpumask import _cpu, _gpu, backend, mask, pipeline, slabs
+from gpumask import _cpu, _gpu, backend, mask, pipeline, slabs, thresholds
 from gpumask.backend import to_numpy
 from gpumask.cli import main
 from gpumask.errors import DeviceNotFound, UsageError
@@ -102,7 +102,7 @@ def test_other_types_and_layouts_of_a_map_give_the_same_mask(xp, dtype):
     for strange in (fortran, strided, mirrored):
         made = pipeline.make(gm.Volume(strange, 1.0), pipeline.build_recipe(threshold=3)).volume.data
         np.testing.assert_array_equal(to_numpy(made), wanted)
-        assert mask.threshold_level(strange, "3sigma") == mask.threshold_level(values, "3sigma")
+        assert thresholds.level(strange, "3sigma").value == thresholds.level(values, "3sigma").value
 
 
 # -- another GPU

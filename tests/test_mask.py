@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from gpumask import io, mask
+from gpumask import io, mask, thresholds
 from gpumask.backend import to_numpy
 
 HALF_ULP = 2.0**-25  # of float32 in [0.5, 1): what 1 - m rounds away
@@ -47,7 +47,7 @@ def test_a_voxel_that_prints_as_the_threshold_counts(array, pick):
     """The decimal that prints a float32 is a threshold for exactly that float32 and everything above."""
     level = array.reshape(-1)[pick]
     for text in (str(level), f"{level:.9g}"):
-        assert np.array_equal(mask.threshold(array, mask.threshold_level(array, text)), array >= level)
+        assert np.array_equal(mask.threshold(array, thresholds.level(array, text).value), array >= level)
 
 
 @pytest.mark.parametrize("dtype", [np.int8, np.uint8, np.int16, np.int32, np.float16, np.float64])
@@ -56,29 +56,29 @@ def test_threshold_of_other_kinds_of_numbers(xp, dtype):
     for absolute_value in (False, True):
         found = to_numpy(mask.threshold(array, 1.5, absolute_value))
         assert found.tolist() == [[[False, False, True, True, True]]]
-    assert mask.threshold_level(array, "0.5max") == 50
+    assert thresholds.level(array, "0.5max").value == 50
 
 
 def test_threshold_words(xp):
     array = xp.asarray(np.random.default_rng(1).normal(3, 2, (11, 13, 17)).astype(np.float32))
     exact = to_numpy(array).astype(np.float64)
-    assert mask.threshold_level(array, 0.05) == np.float32(0.05)
-    assert mask.threshold_level(array, " -1.5e-2 ") == np.float32(-0.015)
-    assert mask.threshold_level(array, "0.2max") == np.float32(0.2 * exact.max())
-    assert mask.threshold_level(array, "3sigma") == pytest.approx(exact.mean() + 3 * exact.std(), rel=2**-23)
-    assert mask.threshold_level(array, "-1sigma") == pytest.approx(exact.mean() - exact.std(), rel=2**-23)
-    assert mask.threshold_level(array, "0sigma") == pytest.approx(exact.mean(), rel=2**-23)
+    assert thresholds.level(array, 0.05).value == np.float32(0.05)
+    assert thresholds.level(array, " -1.5e-2 ").value == np.float32(-0.015)
+    assert thresholds.level(array, "0.2max").value == np.float32(0.2 * exact.max())
+    assert thresholds.level(array, "3sigma").value == pytest.approx(exact.mean() + 3 * exact.std(), rel=2**-23)
+    assert thresholds.level(array, "-1sigma").value == pytest.approx(exact.mean() - exact.std(), rel=2**-23)
+    assert thresholds.level(array, "0sigma").value == pytest.approx(exact.mean(), rel=2**-23)
 
 
 @pytest.mark.parametrize("text", ["", "max", "3 s", "2maxx", "nan", "inf", "1e999", "0,2", True, None, "3sigma2"])
 def test_thresholds_in_other_words_are_refused(text):
     with pytest.raises(ValueError, match="threshold must be"):
-        mask.threshold_level(np.ones((2, 2, 2), np.float32), text)
+        thresholds.level(np.ones((2, 2, 2), np.float32), text)
 
 
 def test_a_threshold_beyond_float32_keeps_nothing(xp):
     array = xp.ones((2, 2, 2), np.float32)
-    assert not bool(mask.threshold(array, mask.threshold_level(array, "1e39")).any())
+    assert not bool(mask.threshold(array, thresholds.level(array, "1e39").value).any())
 
 
 # inversion

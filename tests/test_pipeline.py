@@ -152,7 +152,7 @@ def test_steps_in_order(xp, parameters, function, threshold):
     """Filter, threshold of the filtered map, dust, largest, holes, dilation and edge, inversion."""
     data = xp.asarray(noisy())
     filtered = function(data)
-    base = mask.threshold(filtered, mask.threshold_level(filtered, threshold))
+    base = mask.threshold(filtered, thresholds.level(filtered, threshold).value)
     base = regions.fill_holes(regions.largest(regions.drop_dust(base, 100 / VOXEL**3), 1))
     wanted = mask.invert(mask.soft_mask(base, 2, 6))
     made = gm.create_mask(

@@ -245,8 +245,6 @@ CALLS = {
     "thresholds.smoothed": lambda: np.array_equal(thresholds.smoothed(MAP, CUBE)[0], filters.gaussian(MAP, 3.0, 2)),
     "thresholds.self_consistent_level": lambda: np.isclose(thresholds.self_consistent_level(MAP), 0.6),
     "regions.component_count": lambda: regions.component_count(CORNER) == 2,
-    "mask.threshold_level": lambda: mask.threshold_level(MAP, "0.5max") == 0.5,
-    "mask.level_from_statistics": lambda: mask.level_from_statistics("2sigma", lambda: (0, 9, 1, 3)) == 7,
     "mask.EdgeMeter": lambda: measured_by_planes(mask.soft_mask(BASE, 1, 2)),
     "mask.threshold": lambda: np.array_equal(mask.threshold(MAP, 1), BASE),
     "mask.squared_distance": lambda: mask.squared_distance(BASE, 3)[4, 5, 8] == 4,

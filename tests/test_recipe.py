@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import gpumask as gm
-from gpumask import pipeline, recipe, units
+from gpumask import pipeline, recipe, thresholds, units
 from gpumask.cli import main
 from gpumask.errors import UsageError
 from gpumask.recipe import MaskRecipe
@@ -294,10 +294,10 @@ def test_auto_is_of_one_component_unless_told_otherwise():
 def test_levels_of_thresholds(xp):
     values = np.arange(24, dtype=np.float32).reshape(2, 3, 4) - 5
     array = xp.asarray(values)
-    assert gm.mask.threshold_level(array, "0.5max") == 9
+    assert thresholds.level(array, "0.5max").value == 9
     expected = values.mean(dtype=np.float64) + 2 * values.std(dtype=np.float64)
-    assert gm.mask.threshold_level(array, "2sigma") == pytest.approx(expected, rel=2**-24)  # stored as float32
-    assert gm.mask.threshold_level(array, 0.05) == float(np.float32(0.05))
+    assert thresholds.level(array, "2sigma").value == pytest.approx(expected, rel=2**-24)  # stored as float32
+    assert thresholds.level(array, 0.05).value == float(np.float32(0.05))
 
 
 # presets

@@ -337,15 +337,6 @@ def test_each_says_in_one_line_why(text, method, why):
     assert found.value == float(np.float32(found.value))
 
 
-def test_old_ways_are_those_of_mask():
-    array = particle()
-    for text in ("0.4", "0.5max", "2sigma", "-1e39"):
-        assert level(array, text).value == mask.threshold_level(array, text)
-    for text in ("otsu", "auto", "mass:3"):
-        with pytest.raises(UsageError, match="use gpumask.thresholds.level"):
-            mask.threshold_level(array, text)
-
-
 def test_filled_voxels_are_background(xp):
     below, above = (
         thresholds.smoothed(xp.asarray(np.pad(particle(), 5, constant_values=fill)), (VOXEL,) * 3)

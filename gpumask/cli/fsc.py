@@ -28,7 +28,7 @@ def fill(parser):
         "-o",
         "--output",
         metavar="DIR",
-        help="folder for fsc.json, fsc.csv, noise.csv, postprocess.star, fsc.xml, provenance.json (made where it is not there)",
+        help="folder for fsc.json, fsc.csv, noise.csv, postprocess.star, fsc.xml, provenance.json; made if need be",
     )
     parser.add_argument(
         "--plot",

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 import gpumask
-from gpumask import backend, grids, io, mask, positions, units
+from gpumask import backend, grids, io, mask, positions, thresholds, units
 from gpumask.errors import InputRefused, OutOfMemory, UsageError, WriteFailed
 from gpumask.job import devices, inputs, outputs
 from gpumask.job.timing import timed
@@ -373,7 +373,7 @@ def _tight(volume, margin, chosen):
         steps = (units.to_px(given, volume.voxel_size, "margin"),) * 3
     margins = tuple(math.ceil(units.snap(s)) for s in steps)
     level = chosen["level"]
-    level = None if level is None else mask.threshold_level(volume.data, str(level))
+    level = None if level is None else thresholds.level(volume.data, str(level), volume.voxel_size).value
     low, high = grids.bounds(volume.data, level, margins)
     return grids.crop(volume, low, high), f"crop {_voxels(low)}:{_voxels(high)}", []
 

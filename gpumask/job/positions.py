@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from gpumask import backend, grids, interpolation, io, mask, positions, units
+from gpumask import backend, grids, interpolation, io, mask, positions, thresholds, units
 from gpumask.errors import InputRefused, UsageError
 from gpumask.job import devices, inputs
 
@@ -55,7 +55,7 @@ def fulcrum(path, *, of=None, at=None, map_path=None, level=None, device=None, v
         def work(device):
             with backend.current(device):
                 data = backend.place_array(density.data, device)
-                threshold = mask.threshold_level(data, str(level))
+                threshold = thresholds.level(data, str(level), density.voxel_size).value
                 inside = backend.place_array(volume.data, device) >= 0.5
                 return positions.interface(inside, mask.threshold(data, threshold)), threshold
 
