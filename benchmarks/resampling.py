@@ -75,7 +75,7 @@ def fourier_series(array):
     box = len(array)
     wave = np.fft.fftfreq(box, 1 / box)
     kept = np.abs(wave) <= box / (2 * STEP)
-    made, some = np.fft.fftn(array), []
+    made, some = np.fft.fftn(array.astype(np.float64)), []
     for start in reversed(START):
         places = start + STEP * np.arange(0, box, EVERY)
         matrix = np.exp(2j * np.pi / box * np.outer(places, wave)) * kept / box

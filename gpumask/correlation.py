@@ -18,9 +18,8 @@ NORMAL_95 = 1.959964  # standard deviations of a normal distribution that hold 9
 LEAK = 0.05  # of FSC that a mask may make by itself
 SKIPPED = 2  # shells after the onset that are never judged: randomised power spreads over the edge there
 
-QUIET_BLOCK = 8  # voxels, edge of the cubes whose noise is compared
+QUIET_BLOCK = 4  # voxels, edge of the cubes whose noise is compared
 QUIET = 0.01  # of the loud cubes' variance: noise that something has removed
-CONSTANT = 1e-10  # of the loud cubes' variance: no noise in a half map at all
 LOUD = 99  # percentile of the cubes
 QUIET_SHARE = 0.05  # of the inscribed sphere that may be quiet in unmasked half maps
 QUIET_CORNERS = 0.25  # of what lies outside of it: worth a note
@@ -92,7 +91,7 @@ def band(fsc, count):
     return tuple(numpy.where(enough, numpy.tanh(z + side * NORMAL_95 * error), numpy.nan) for side in (-1, 1))
 
 
-def onset_shell(unmasked, shells, rule=None):
+def onset_shell(unmasked, shells, rule=None, convention="hermitian"):
     """The shell from which on phases are randomised.
 
     Parameters
@@ -103,6 +102,8 @@ def onset_shell(unmasked, shells, rule=None):
     rule : float or str, optional
         A number below 1 is an FSC: the first shell below it (default 0.8, RELION's rule; 0.143 is CryoSPARC's).
         Else a resolution in Å, ``20`` or ``"20A"``: the first shell at or beyond it.
+    convention : str
+        ``relion`` takes the last shell at or before that resolution, as ``--randomize_at_A`` does.
 
     Returns
     -------
@@ -120,7 +121,8 @@ def onset_shell(unmasked, shells, rule=None):
             raise UsageError(f"onset must be an FSC above 0, or a resolution such as 20A, got {rule!r}")
         below = numpy.flatnonzero(unmasked[1 : shells.nyquist + 1] < level)
         return int(below[0]) + 1 if len(below) else None
-    shell = math.ceil(1 / (units.angstrom(rule, "onset") * shells.step) - 1e-6)
+    shell = 1 / (units.angstrom(rule, "onset") * shells.step)
+    shell = max(1, math.floor(shell + 1e-6)) if convention == "relion" else math.ceil(shell - 1e-6)
     if shell > shells.nyquist:
         raise UsageError(f"onset must not lie beyond Nyquist, {1 / (shells.step * shells.nyquist):.4g} Å, got {rule!r}")
     return shell
@@ -145,7 +147,7 @@ class HalfMaps:
     unmasked : array
         FSC of the half maps as they are.
     onset : int or None
-        The shell from which on nothing is taken to be shared.
+        The frequency, in shell widths, from which on nothing is taken to be shared.
     refusal : str or None
         Why no leak can be told: the half maps are masked already, or the curve never drops.
     notes : list of str
@@ -170,7 +172,8 @@ class HalfMaps:
 
     def with_onset(self, shell):
         """The same half maps with another onset."""
-        return replace(self, onset=shell, _kept=None if self._kept is None else {})
+        refusal = None if self.onset is None and not _refusal(self.quiet_share) else self.refusal
+        return replace(self, onset=shell, refusal=refusal, _kept=None if self._kept is None else {})
 
     def predicted(self, mask):
         """The FSC that `mask` alone makes of the half maps with all phases from the onset on randomised, as expected
@@ -238,7 +241,7 @@ class HalfMaps:
 
         def cut(start, stop):
             for z in range(start, stop):
-                beyond = xp.sqrt(across + squares[0][z]) + 0.5 >= self.onset
+                beyond = across + squares[0][z] >= self.onset**2 * (1 - phases.ROUNDING)
                 transform[z][beyond if name == "low" else ~beyond] = 0
 
         fourier.over_planes(cut, transform)
@@ -312,7 +315,7 @@ def half_maps(half1, half2, voxel_size, onset=None, *, assume_unmasked=False, ke
     unmasked = curve(*sums)[: shells.nyquist + 1]
     if numpy.nanmean(unmasked[1:4]) < -0.5:
         notes.append("the half maps have opposite signs at low resolution; is one of them inverted?")
-    first = onset_shell(unmasked, shells, onset)
+    first = onset_shell(unmasked, shells, onset, convention)
     if first is None and refusal is None:
         refusal = f"the unmasked FSC never drops below {onset or ONSET}, so that no onset can be told; give one in Å"
     kept = {} if keep else None
@@ -334,6 +337,8 @@ def check_half_maps(half1, half2):
     for name, half in (("first", half1), ("second", half2)):
         if not bool(xp.isfinite(half).all()):
             raise InputRefused(f"the {name} half map has NaN or Inf; mend it, or read it with nan_to=0")
+        if bool(half.min() == half.max()):
+            raise InputRefused(f"the {name} half map has one value everywhere; is it the right file?")
     if bool((half1 == half2).all()):
         raise InputRefused("both half maps are the same map; give the two independent ones")
 
@@ -403,31 +408,45 @@ def _steepness(mask, voxel_size):
 def signs_of_a_mask(half1, half2):
     """Tell whether half maps have been masked, or their solvent flattened.
 
-    The noise, the maps' difference, has much the same strength all over an unmasked reconstruction. Its variance, and
-    that of each half map, is taken in cubes of 8 voxels (an eighth of a box under 64) and compared with the loudest
-    ones (99th percentile): cubes with less than 1 % of the noise, or without any variation in a half map, are quiet.
+    A mask leaves voxels of one value, which the first voxel of the box has too; they are counted one by one. The noise,
+    the maps' difference, has much the same strength all over an unmasked reconstruction: its variance in cubes of 4
+    voxels is compared with the loudest ones (99th percentile), and those with less than 1 % of it are quiet.
 
     Returns
     -------
     share : float
-        Of the inscribed sphere that is quiet; more than 0.05 is taken for a mask.
+        Of the inscribed sphere that is of one value or quiet, whichever is more; above 0.05 it is taken for a mask.
     notes : list of str
-        Quiet corners outside the sphere: a window, harmless.
+        The same outside the sphere: a window over the corners, harmless.
     """
-    edge = min(QUIET_BLOCK, max(2, min(half1.shape) // 8))
-    difference = (half1 - half2) / 2
-    quiet = None
-    for array, level in ((difference, QUIET), (half1, CONSTANT), (half2, CONSTANT)):
-        spread = _block_variance(array, edge)
-        found = spread <= level * numpy.percentile(spread, LOUD)
-        quiet = found if quiet is None else quiet | found
-    centre = [(n // edge - 1) / 2 for n in half1.shape]
-    grid = numpy.indices(quiet.shape)
-    radius = min(half1.shape) / 2 / edge
-    inside = sum((g - c) ** 2 for g, c in zip(grid, centre, strict=True)) <= radius**2
-    corners = float(quiet[~inside].mean()) if (~inside).any() else 0.0
+    spread = _block_variance((half1 - half2) / 2, QUIET_BLOCK)
+    quiet = spread <= QUIET * numpy.percentile(spread, LOUD)
+    grid, centre = numpy.indices(quiet.shape), [(n - 1) / 2 for n in quiet.shape]
+    inside = sum((g - c) ** 2 for g, c in zip(grid, centre, strict=True)) <= (min(quiet.shape) / 2) ** 2
+    share, corners = (float(quiet[where].mean()) if where.any() else 0.0 for where in (inside, ~inside))
+    constant = _constant_shares(half1, half2)
+    share, corners = max(share, constant[0]), max(corners, constant[1])
     note = f"{corners:.0%} of the half maps outside the inscribed sphere has no noise: a window, taken to be harmless"
-    return float(quiet[inside].mean()), [note] if corners > QUIET_CORNERS else []
+    return share, [note] if corners > QUIET_CORNERS else []
+
+
+def _constant_shares(half1, half2):
+    """Shares of the inscribed sphere, and of the box outside it, where a half map has the value of its first voxel."""
+    xp = backend.xp(half1)
+    axes = [(xp.arange(n) - (n - 1) / 2) ** 2 for n in half1.shape]
+    across, first, second = axes[1][:, None] + axes[2], half1[0, 0, 0], half2[0, 0, 0]
+    counts = xp.zeros((half1.shape[0], 4), xp.int64)
+
+    def count(start, stop):
+        for z in range(start, stop):
+            constant = (half1[z] == first) | (half2[z] == second)
+            inside = across + axes[0][z] <= (min(half1.shape) / 2) ** 2
+            for i, where in enumerate((inside, ~inside)):
+                counts[z, 2 * i], counts[z, 2 * i + 1] = (constant & where).sum(), where.sum()
+
+    fourier.over_planes(count, half1)
+    found = backend.to_numpy(counts.sum(axis=0))
+    return [int(found[i]) / max(int(found[i + 1]), 1) for i in (0, 2)]
 
 
 def _block_variance(array, edge):

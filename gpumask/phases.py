@@ -4,13 +4,14 @@ import math
 
 from gpumask import backend, fourier
 
+ROUNDING = 1e-9  # relative: a squared frequency at the onset is within it
 CHUNK = 2**17  # coefficients whose phases exist at a time
 
 _GAMMA, _MIX1, _MIX2 = 0x9E3779B97F4A7C15, 0xBF58476D1CE4E5B9, 0x94D049BB133111EB  # SplitMix64
 
 
 def randomized(spectrum, shape, voxel_size, onset, seed, half):
-    """Replace the phases of a half transform by random ones from shell `onset` on; amplitudes stay.
+    """Replace the phases of a half transform by random ones from the frequency `onset` on; amplitudes stay.
 
     Mates on the planes that hold both stay conjugates of each other, and coefficients that are their own mates stay
     real (their sign is random), so that the inverse transform keeps all power.
@@ -24,7 +25,7 @@ def randomized(spectrum, shape, voxel_size, onset, seed, half):
     voxel_size : float or tuple of float
         Å (z, y, x).
     onset : int
-        The first shell to be changed.
+        In shell widths: ``|k| >= onset`` is changed, as in RELION; half of that shell lies before it.
     seed, half : int
         Choose the phases together with the wave vector, and nothing else does: SplitMix64 at the counter
         (kz, ky, kx). Any device and any number of threads gives the same.
@@ -67,7 +68,7 @@ def randomized(spectrum, shape, voxel_size, onset, seed, half):
             for x in planes:
                 mate_z, mate_y = (nz - z[here, None]) % nz, (ny - y[None, :]) % ny
                 turned.imag[:, :, x][(mate_z == z[here, None]) & (mate_y == y[None, :])] = 0  # not sin(π), 1e-16
-            outer = xp.sqrt(across + squares[0][here, None, None]) + 0.5 >= onset
+            outer = across + squares[0][here, None, None] >= onset**2 * (1 - ROUNDING)
             result[here] = xp.where(outer, turned, values)
 
     fourier.over_planes(turn, result)

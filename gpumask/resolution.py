@@ -22,7 +22,10 @@ MASK_FSC = 0.10  # n at the resolution above which RELION warns
 RISE = 0.10  # of a curve after a dip
 SURE = 3.0  # standard errors
 TAIL = 0.1  # of the shells, the last ones, where a curve should be 0
-NOISE_FLOOR = 0.02  # FSC that no one would call a correlation
+NOISE_FLOOR = 0.05  # FSC that no one would call a correlation
+FLAT = 0.6  # of the shells before: a tail that no longer falls
+LEAVES = 0.10  # gap between t and c that shows
+DIP = 5.0  # standard errors of a rise, one of many pairs of shells
 FROM_TIGHT = "0.75tight"
 SHELL_WIDTH = 1.0  # standard deviation in shells of the Gaussian of mFSC
 
@@ -79,7 +82,7 @@ class FSC:
     crossings : dict
         Criterion → curve → ``first``, ``interpolated``, ``last``, Å.
     a_gap : float or None
-        Mean of t - c from three shells past the onset to the resolution.
+        Mean of t - c over the shells from the third past the onset to the resolution.
     k_catch : float or None
         1/Å; from there on t - c stays below 0.03.
     bases : dict
@@ -114,7 +117,8 @@ class FSC:
     def headline(self):
         """Name of the curve that counts: the corrected one that no seed moves; without a correction the masked one, or
         else the tight one."""
-        return next(name for name in ("corrected_predicted", "masked", "tight") if name in self.resolution["0.143"])
+        names = ("corrected_predicted", "masked", "tight")
+        return next((name for name in names if any(row[name] is not None for row in self.shells)), names[-1])
 
     @property
     def reported(self):
@@ -204,6 +208,8 @@ def fsc(
         raise UsageError(f"the mass must be > 0 kDa, got {mass!r}")
     maps = {"the first half map": half1, "the second half map": half2, "the mask": mask, "the reference": reference}
     (first, second, given, reference), notes = grids.on_one_grid(maps, voxel_size)
+    if reference is not None and not bool(backend.xp(reference.data).isfinite(reference.data).all()):
+        raise InputRefused("the reference has NaN or Inf; mend it, or read it with nan_to=0")
     made = _Measurement(first, second, given, STYLES[style], progress, notes)
     made.unmasked(onset, assume_unmasked)
     made.masked(base_lowpass, judge_unmasked=style == "relion" and given is None)
@@ -223,7 +229,7 @@ class _Measurement:
         self.shape, self.size = first.shape, first.voxel_size
         self.shells = fourier.shells(self.shape, self.size)
         self.count = self.shells.nyquist + 1
-        self.curves, self.bases = dict.fromkeys(_COLUMNS), {}
+        self.curves, self.bases, self.counts = dict.fromkeys(_COLUMNS), {}, {}
         self.given = None
         if given is not None:
             mask.check_range(given.data)
@@ -247,19 +253,19 @@ class _Measurement:
     def masked(self, base_lowpass, judge_unmasked):
         self.progress("masks")
         curves = self.curves
-        curves["spherical"] = self._under(self._sphere())
+        curves["spherical"] = self._under("spherical", self._sphere())
         base, level = self._base(base_lowpass)
         if base is not None:
-            curves["loose"] = self._under(self._near_far("loose", base, level))
+            curves["loose"] = self._under("loose", self._near_far("loose", base, level))
             tight = self._near_far("tight", base, level)
-            curves["tight"] = self._under(tight)
-        elif self.given is None or self.rule == FROM_TIGHT:
+            curves["tight"] = self._under("tight", tight)
+        elif (self.given is None and not judge_unmasked) or self.rule == FROM_TIGHT:
             raise InputRefused(
                 f"the mean of the half maps has no positive density at {base_lowpass} Å to make a tight mask from; "
                 "give a mask, or a base low-pass that the box can hold"
             )
         if self.given is not None:
-            curves["masked"] = self._under(self.given)
+            curves["masked"] = self._under("masked", self.given)
             self.judged, self.total = self.given, curves["masked"]
         elif judge_unmasked:
             self.judged, self.total = None, curves["unmasked"]
@@ -282,11 +288,10 @@ class _Measurement:
 
     def band(self, asymmetric_units):
         """The 95 % band of t, carried through the correction."""
-        self.progress("effective coefficients")
-        self.counted = self.shells.coefficients[: self.count] / asymmetric_units
-        self.effective = self.counted
-        if self.judged is not None:
-            self.effective = spectrum.effective_coefficients(self.judged, self.size) / asymmetric_units
+        self.counts["unmasked"] = self.shells.coefficients[: self.count]
+        self.counts = {name: count / asymmetric_units for name, count in self.counts.items()}
+        judged = "unmasked" if self.judged is None else "tight" if self.given is None else "masked"
+        self.effective = self.counts["corrected"] = self.counts["corrected_predicted"] = self.counts[judged]
         predicted = self.curves["predicted"]
         for name, limit in zip(("band_low", "band_high"), correlation.band(self.total, self.effective), strict=True):
             self.curves[name] = limit if predicted is None else self._corrected(limit, predicted)
@@ -362,7 +367,8 @@ class _Measurement:
     def _curve(self, a, b):
         return correlation.curve(*self._products(a, b))[: self.count]
 
-    def _under(self, around):
+    def _under(self, name, around):
+        self.counts[name] = spectrum.effective_coefficients(around, self.size)
         return self._curve(*(fourier.rfftn(half * around, "float32") for half in (self.first, self.second)))
 
     def _corrected(self, total, randomized):
@@ -410,21 +416,12 @@ class _Measurement:
     # What follows from them
 
     def found(self):
-        named = {name: self.curves[name] for name in _CROSSED if self.curves[name] is not None}
-        crossings = {
-            criterion: {
-                name: crossing(
-                    values, _level(criterion, self.counted if name == "unmasked" else self.effective), self.shells
-                )
-                for name, values in named.items()
-            }
-            for criterion in CRITERIA
-        }
+        crossings = {criterion: {name: self._crossing(name, criterion) for name in _CROSSED} for criterion in CRITERIA}
         resolution = {
             criterion: {name: found[self.style.rule] for name, found in crossings[criterion].items()}
             for criterion in CRITERIA
         }
-        gap, a_gap, k_catch = self._gap(resolution["0.143"].get("corrected_predicted"))
+        gap, a_gap, k_catch = self._gap(resolution["0.143"]["corrected_predicted"])
         rows = []
         for i in range(self.count):
             row = {"index": i, "frequency": i * self.shells.step}
@@ -448,6 +445,12 @@ class _Measurement:
             notes=self.notes,
         )
 
+    def _crossing(self, name, criterion):
+        values = self.curves[name]
+        if values is None:
+            return dict.fromkeys(("first", "interpolated", "last"))
+        return crossing(values, _level(criterion, self.counts[name]), self.shells)
+
     def _shell_at(self, angstrom):
         return None if angstrom is None else round(1 / (angstrom * self.shells.step))
 
@@ -462,7 +465,9 @@ class _Measurement:
         wide = numpy.flatnonzero(numpy.nan_to_num(gap[start : stop + 1], nan=1.0) >= CAUGHT_UP)
         caught = start + (int(wide[-1]) + 1 if len(wide) else 0)
         k_catch = caught * self.shells.step if caught <= stop else None
-        return gap, float(numpy.nanmean(gap[start : stop + 1])), k_catch
+        within = gap[start : stop + 1]
+        within = within[numpy.isfinite(within)]
+        return gap, float(within.mean()) if len(within) else None, k_catch
 
     def _flags(self, resolution, crossings, gap, k_catch):
         flags = []
@@ -471,23 +476,29 @@ class _Measurement:
             flags.append({"code": code, "message": message, "value": value})
 
         best, halves = self.best, self.halves
+        told = numpy.flatnonzero(numpy.isfinite(best[1:])) + 1
+        if not len(told):
+            return flags
         error = numpy.sqrt(correlation.variance(numpy.clip(numpy.nan_to_num(best), 0, 1), self.effective))
         nyquist = 1 / (self.shells.step * self.shells.nyquist)
-        if halves.refusal and "never drops" in halves.refusal:
+        if halves.refusal and halves.onset is None and (halves.quiet_share or 0) <= correlation.QUIET_SHARE:
             flag("never_drops", f"{halves.refusal}; there is no correction", float(numpy.nanmin(halves.unmasked[1:])))
         elif halves.refusal:
             flag("masked_half_maps", f"no correction: {halves.refusal}", halves.quiet_share)
-        if not (best[1:] < 0.143).any():
+        limited = told[-1] == self.shells.nyquist and not (best[told] < 0.143).any()
+        if limited:
             flag(
                 "nyquist_limited",
                 f"the FSC is still {best[-1]:.2f} at Nyquist, {nyquist:.3g} Å: use a smaller voxel (less binning) to "
-                "see the end of the signal",
+                "see the end of the signal; if that was not expected, look for noise that both halves share",
                 float(best[-1]),
             )
-        tail = slice(self.count - max(3, round(TAIL * self.count)), self.count)
-        mean = float(numpy.nanmean(best[tail]))
-        limit = SURE * math.sqrt(float((error[tail] ** 2).sum())) / len(error[tail])
-        if mean > max(NOISE_FLOOR, limit):
+        length = max(3, round(TAIL * self.count))
+        tail, before = told[-length:], told[-2 * length : -length]
+        mean = float(best[tail].mean())
+        limit = SURE * math.sqrt(float((error[tail] ** 2).sum())) / len(tail)
+        level = len(before) and mean > FLAT * float(best[before].mean())  # else the curve is still on its way down
+        if not limited and level and mean > max(NOISE_FLOOR, limit):
             flag(
                 "not_zero",
                 f"the FSC does not reach zero: {mean:.3f} over the last shells, where noise would give "
@@ -498,7 +509,7 @@ class _Measurement:
         self._rise(flag, error)
         if gap is not None:
             self._mask_flags(flag, gap, resolution["corrected_predicted"], k_catch)
-        unmasked, corrected = (crossings[name]["first"] if name in crossings else None for name in _COMPARED)
+        unmasked, corrected = (crossings[name]["first"] for name in _COMPARED)
         if gap is not None and unmasked is not None and (corrected is None or unmasked < corrected * (1 - 1e-9)):
             told = "none" if corrected is None else f"{corrected:.3g} Å"
             flag(
@@ -514,7 +525,7 @@ class _Measurement:
         curve, lowest, found = self.total, 1, (0.0, None, None)
         for i in numpy.flatnonzero(numpy.isfinite(curve))[2:]:
             rise = curve[i] - curve[lowest]
-            if rise > max(RISE, SURE * math.hypot(error[i], error[lowest]), found[0]):
+            if rise > max(RISE, DIP * math.hypot(error[i], error[lowest]), found[0]):
                 found = (rise, lowest, i)
             if rise < 0:
                 lowest = i
@@ -530,9 +541,12 @@ class _Measurement:
     def _mask_flags(self, flag, gap, reached, k_catch):
         start, stop = self.halves.onset + correlation.SKIPPED + 1, self._shell_at(reached)
         judged = gap[start : stop + 1] if stop is not None and stop >= start else gap[:0]
-        judged = numpy.nan_to_num(judged, nan=1.0)
-        if len(judged) and judged.max() >= CAUGHT_UP:
+        judged = numpy.nan_to_num(judged, nan=0.0)
+        if len(judged) and judged.max() >= LEAVES:
             shell = start + int(judged.argmax())
+            remedy = "soften or widen the mask where it cuts density"
+            if self.given is None:
+                remedy = "the tight mask that was made here cuts density: give a softer one"
             first = start + int(numpy.flatnonzero(judged >= CAUGHT_UP)[0])
             caught = (
                 "it does not catch up before the resolution"
@@ -542,11 +556,10 @@ class _Measurement:
             flag(
                 "corrected_leaves_tight",
                 f"the corrected FSC leaves the masked one at {1 / (first * self.shells.step):.3g} Å, by up to "
-                f"{judged.max():.2f} at {1 / (shell * self.shells.step):.3g} Å; {caught}; soften or widen the mask "
-                "where it cuts density",
+                f"{judged.max():.2f} at {1 / (shell * self.shells.step):.3g} Å; {caught}; {remedy}",
                 float(judged.max()),
             )
-        if stop is not None and self.curves["predicted"][stop] > MASK_FSC:
+        if stop is not None and stop >= start and self.curves["predicted"][stop] > MASK_FSC:
             made = float(self.curves["predicted"][stop])
             flag(
                 "mask_fsc_high",

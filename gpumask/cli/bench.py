@@ -4,7 +4,12 @@
 def fill(parser):
     parser.description = "Check, warm up and time gpumask and the peers that are installed, on the same arrays."
     parser.set_defaults(run=run)
-    parser.add_argument("word", nargs="?", help="create, start or gpu (default: create; gpu with --device cuda)")
+    parser.add_argument(
+        "word",
+        nargs="?",
+        metavar="WORD",
+        help="create, regions, resampling, spectrum, fsc, start or gpu (default: create; gpu with --device cuda)",
+    )
     parser.add_argument("--device", choices=("cpu", "cuda"), help="cuda: the benchmarks of the GPU")
     parser.add_argument("--box", metavar="N", type=int, help="edge of the box in voxels")
     parser.add_argument("--json", action="store_true", help="print one JSON document")
