@@ -1,6 +1,5 @@
 """Half maps in, resolution out: the curves as JSON, CSV, STAR and XML, by direction and by place where asked."""
 
-import math
 from dataclasses import replace
 
 from gpumask import backend, correlation, directional, filters, io, local_resolution, resolution, sharpening, units
@@ -174,7 +173,6 @@ class _Steps:
             (
                 "fsc",
                 "judged",
-                "part_fraction",
                 "guinier",
                 "noise",
                 "directional",
@@ -185,13 +183,11 @@ class _Steps:
         )
 
     def fsc(self):
-        """All curves, and f of the part-FSC where a mass is given."""
+        """All curves."""
         given = {"reference": self.reference, "progress": self.progress, **self.options}
         with timed(self.seconds, "fsc"):
             found = resolution.fsc(self.first, self.second, self.mask, **given)
         self.made |= {"fsc": replace(found, mask=self.records.get("mask")), "judged": judged(found)}
-        if self.options.get("mass") is not None:
-            self.made["part_fraction"] = self._volume(found) / units.angstrom3_of_kda(self.options["mass"])
 
     def guinier(self):
         """The Guinier table as it is before sharpening."""
@@ -242,11 +238,3 @@ class _Steps:
         near, far = (units.to_px(end, self.size) for end in ends)
         base = filters.lowpass(self._mean(), lowpass, self.size) >= facts["level"]
         return soft_mask(base, near, far - near, sampling=units.sampling(self.size))
-
-    def _volume(self, found):
-        """Å³ of the mask that is judged; the box where none is."""
-        if self.under is not None:
-            return units.volume_angstrom3(float(self.under.sum(dtype="float64")), self.size)
-        if judged(found) == "unmasked":
-            return units.volume_angstrom3(math.prod(found.box), self.size)
-        return found.bases["tight"]["volume_angstrom3"]

@@ -1,7 +1,7 @@
 """The files that ``gpumask fsc`` writes: which there are, and what is in each."""
 
 import gpumask
-from gpumask import emdb, io, star
+from gpumask import correlation, emdb, io, star
 from gpumask.job import outputs
 from gpumask.volume import Volume
 
@@ -11,6 +11,7 @@ BY_DIRECTION = ("directional.json", "3dfsc.mrc")
 BY_PLACE = ("locres.json", "locres.mrc")
 FILTERED = "locres_filtered.mrc"
 LABEL = "gpumask {} fsc"
+PARTICLE_FRACTION = 0.476  # of a box that a particle fills in the part-FSC of RELION and cisTEM
 TITLES = {
     "corrected_predicted": "gpumask masked-corrected FSC",
     "masked": "gpumask masked FSC",
@@ -38,7 +39,7 @@ def contents(made, maps):
         "fsc.json": [outputs.document(found.to_dict())],
         "fsc.csv": [outputs.table(found.shells)],
         "noise.csv": [outputs.table(_noise_rows(found.shells, *made["noise"]))],
-        "postprocess.star": [postprocess(found, maps.paths, made["guinier"], made["part_fraction"]).encode()],
+        "postprocess.star": [postprocess(found, maps, made["guinier"]).encode()],
         "fsc.xml": [emdb.fsc_xml(found.curve("frequency"), found.curve(told), TITLES[told]).encode()],
         "provenance.json": [outputs.document(_provenance(made))],
     }
@@ -90,7 +91,7 @@ def _provenance(made):
     return {"version": gpumask.__version__, "verb": "fsc", **{name: made[name] for name in names}}
 
 
-def postprocess(found, paths, guinier, part_fraction=None):
+def postprocess(found, maps, guinier):
     """The text of RELION's ``postprocess.star``.
 
     Its curves are those that the reported resolution comes from, which no seed moves: n is what random phases give on
@@ -99,12 +100,14 @@ def postprocess(found, paths, guinier, part_fraction=None):
     Parameters
     ----------
     found : FSC
-    paths : dict
-        ``half1``, ``half2``, and ``mask`` where there is one.
+    maps : Maps
+        What was read.
     guinier : Guinier
-    part_fraction : float, optional
-        f of the part-FSC.
     """
+    paths, fraction, part = maps.paths, None, None
+    if maps.mask is not None:  # RELION's: of the unmasked curve
+        fraction = PARTICLE_FRACTION / float((maps.mask.data > 0.5).mean())
+        part = correlation.of_the_part(found.curve("unmasked"), fraction)
     told = judged(found)
     corrected = told == "corrected_predicted"
     total = {"corrected_predicted": "masked" if found.mask else "tight", "unmasked": None}.get(told, told)
@@ -117,8 +120,8 @@ def postprocess(found, paths, guinier, part_fraction=None):
         masked=None if total is None else found.curve(total),
         randomized=found.curve("predicted") if corrected else None,
         corrected=found.curve(told) if corrected else None,
-        part=None if part_fraction is None else found.curve("part"),
-        part_fraction=part_fraction,
+        part=part,
+        part_fraction=fraction,
         mask=str(paths["mask"]) if "mask" in paths else None,
         onset=found.onset,
         guinier=guinier,

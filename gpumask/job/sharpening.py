@@ -136,7 +136,7 @@ def sharpen(
         "map": io.encode(made.volume, "float32", label),
         "masked": None if made.masked is None else io.encode(made.masked, "float32", label),
         "guinier": [outputs.table(document["guinier"]["shells"])],
-        "star": [postprocess(found, maps.paths, table).encode()],
+        "star": [postprocess(found, maps, table).encode()],
         "provenance": [outputs.document(document)],
     }
     if plot:
