@@ -17,6 +17,7 @@ from gpumask.spectrum import hemisphere
 CONE = 20.0  # degrees, half-angle; 3DFSC's and CryoSPARC's
 AXES = 256  # on the half sphere
 LEVEL = 0.143
+FEW = 30  # coefficients in a cone whose correlation scatters by 0.2
 PREFERRED = 0.5  # cFAR below which views are missing, CryoSPARC's
 BOUND = 0.5  # FSC that bounds the region, 3DFSC's
 HIGHPASS = 200.0  # Å, what is coarser belongs to the region whatever its FSC, 3DFSC's
@@ -173,6 +174,13 @@ def conical_fsc(half1, half2, voxel_size, mask=None, *, axes=AXES, half_angle=CO
             f"cFAR is {cfar:.2f} (< {PREFERRED}): along x, y, z = {where} the FSC reaches {reached[0]}, elsewhere up "
             f"to {reached[1]}; views perpendicular to this axis are missing: tilt the stage or balance the views"
         )
+        ended = int((numpy.isfinite(curves[weakest]) & (curves[weakest] > threshold))[1:].argmin()) + 1
+        held = shells.coefficients[ended] * (1 - cosine)
+        if held < FEW:
+            message += (
+                f"; but a cone holds only {held:.0f} coefficients in the shell where its curve ends, so that noise can "
+                "have ended it: look again under a mask"
+            )
         flags.append({"code": "preferred_orientation", "message": message, "value": cfar})
     return DirectionalFSC(
         directions, frequency, curves, areas, resolutions, cfar, weakest, strongest, float(half_angle),

@@ -391,3 +391,13 @@ def test_simulated_views_without_preference(data):
     # the unmasked FSC of the whole shells crosses at 3.39 Å, shell 31
     assert np.abs(105 / found.resolutions - 31).max() <= 1.01
     assert fsc_volume(*arguments).sphericity > 0.97
+
+
+def test_a_cone_of_a_few_coefficients_is_told():
+    """Noise as strong as the signal in a small box: an early shell ends a cone, and the flag says how few it holds."""
+    rng = np.random.default_rng(1)
+    signal = rng.standard_normal((32,) * 3)
+    pair = [(signal + rng.standard_normal(signal.shape)).astype(np.float32) for _ in range(2)]
+    found = directional.conical_fsc(*pair, 1.0)
+    assert found.cfar < 0.5
+    assert "coefficients in the shell where its curve ends" in found.flags[0]["message"]
