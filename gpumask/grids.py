@@ -91,7 +91,7 @@ def check_one_grid(volumes):
         if tuple(other.shape) != tuple(first.shape):
             raise InputRefused(
                 f"{first_name} and {name} must have one box, got {units.by(first.shape)} and {units.by(other.shape)} "
-                "voxels; put them on one grid (create --like)"
+                "voxels; put them on one grid (resample --like)"
             )
         notes.append(check_same_voxel_size(first_name, first, name, other))
     return [note for note in notes if note]
@@ -481,7 +481,7 @@ def _triple(numbers):
 
 
 def _voxel_difference(volume, other):
-    return max(abs(a / b - 1) for a, b in zip(volume.voxel_size, other.voxel_size, strict=True))
+    return max(max(a, b) / min(a, b) - 1 for a, b in zip(volume.voxel_size, other.voxel_size, strict=True))
 
 
 def _is_whole(shift):

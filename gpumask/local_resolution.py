@@ -219,7 +219,7 @@ def measure(
     if mask is not None and mask.shape != shape:
         raise InputRefused(
             f"mask and half maps must have one box, got {units.by(mask.shape)} and {units.by(shape)} voxels; "
-            "make the mask on their grid (create --like)"
+            "put the mask on their grid (resample --like)"
         )
     inside = _core_in_sphere(half1, scale, across / 4) if mask is None else xp.asarray(mask) >= INSIDE
     first = tuple(n // 2 % s for n, s in zip(shape, step_px, strict=True))

@@ -126,10 +126,11 @@ def clip(foreground, centre_px, radius_px, sampling=None, first=0):
 def fill_holes(foreground):
     """Fill background that no 6-connected path joins to a face of the box."""
     box = bounding_box(foreground)
-    if box is None:
-        return foreground.copy()
     filled = foreground.copy()
-    filled[box] = backend.ndimage(foreground).binary_fill_holes(foreground[box])
+    if box is not None:
+        around = backend.xp(foreground).pad(~foreground[box], 1, constant_values=True)
+        labels, _ = backend.ndimage(foreground).label(around)
+        filled[box] = (labels != labels[0, 0, 0])[1:-1, 1:-1, 1:-1]
     return filled
 
 

@@ -29,7 +29,7 @@ def check_grid(name, volume, other_name, other):
     if tuple(volume.shape) != tuple(other.shape):
         raise InputRefused(
             f"{name}: has a box of {units.by(volume.shape)} voxels, {other_name} of {units.by(other.shape)}; "
-            "they must be on one grid (gpumask create --like REF makes a mask on that of REF)"
+            "they must be on one grid (gpumask resample FILE --like REF lays a file on that of REF)"
         )
     return grids.check_same_voxel_size(str(name), volume, str(other_name), other)
 
