@@ -39,6 +39,7 @@ class Made:
     seconds: dict = field(repr=False)
     warnings: list = field(repr=False)
     threshold_why: str | None = None
+    hysteresis: thresholds.Level | None = None
 
 
 def create_mask(volume, recipe=None, *, voxel_size=None, preset=None, like=None, **parameters):
@@ -175,8 +176,8 @@ def _make(volume, recipe, progress, like, names):
             notes += more
     if like is not None:
         with step("paste"):
-            base, notes = grids.paste(names[0], volume.with_data(base), names[1], like)
-            base = base.data
+            base, more = grids.paste(names[0], volume.with_data(base), names[1], like)
+            base, notes = base.data, [*notes, *more]
             check_overlap(bool(base.any()), *names)
     with step("soft edge"):
         sampling = units.sampling(target.voxel_size)
@@ -197,7 +198,8 @@ def _make(volume, recipe, progress, like, names):
         made,
         volume=target.with_data(soft, recipe=recipe),
         threshold_why=level.why,
-        warnings=[*notes, *level.warnings, *made.warnings],
+        hysteresis=high,
+        warnings=[*notes, *level.warnings, *(high.warnings if high else ()), *made.warnings],
     )
 
 

@@ -121,7 +121,8 @@ def make(source, recipe, write, budget, device="cpu", progress=None):
             faces_touched=[face for face in mask.FACES if face in found.faces],
         )
     made = judged(recipe, source.voxel_size, source.shape, level.value, checks, seconds)
-    return replace(made, threshold_why=level.why, warnings=[*notes, *level.warnings, *made.warnings])
+    said = [*notes, *level.warnings, *(high.warnings if high else ()), *made.warnings]
+    return replace(made, threshold_why=level.why, hysteresis=high, warnings=said)
 
 
 def planes_per_slab(shape, voxel_size, recipe, halo, budget):

@@ -18,6 +18,7 @@ SMOOTHING = 3.0  # Å, standard deviation: joins what sharpening has torn apart,
 FRACTION = 0.6  # of the mean density inside; measured, see docs/thresholds.md
 AROUND = 10.0  # Å from the particle, within which voxels do not count as noise
 BANDS = (0.7, 0.8, 0.9, 1.0, math.inf)  # of the distance to the box centre; 1 at the middle of a face
+FEWEST_FOUND = 30  # voxels that auto may find before it doubts itself
 FEWEST = 1000  # voxels that a median of noise is taken over
 FILL_SHARE = 0.01  # of the box; as many equal voxels are no measurement but what a program filled in
 SCATTER = 1.482602218505602  # standard deviation over median absolute deviation of normal noise
@@ -156,7 +157,11 @@ def _auto(array, voxel_size):
         f"background {background:.4g} + {over:.4g}, which is {FRACTION:g} of the mean of what lies above it, "
         f"in the map smoothed by {SMOOTHING:g} Å"
     )
-    return Level("auto", value, why)
+    few = int((array >= value).sum())
+    warnings = ()
+    if few < FEWEST_FOUND:
+        warnings = (f"threshold auto finds only {few} voxels: a few very high ones hide the particle; give a level",)
+    return Level("auto", value, why, warnings)
 
 
 def _of_statistics(kind, number, statistics):

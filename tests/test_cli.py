@@ -775,3 +775,13 @@ def test_what_was_odd_about_the_input_stands_in_the_provenance(folder, capsys, o
     written = json.loads(Path("mask.json").read_text())["warnings"]
     assert sum("3 bytes after the data are ignored" in text for text in written) == 1
     assert any("made in slabs" in text for text in written) == bool(options)
+
+
+@pytest.mark.parametrize("change", [{"like": 7}, {"options": {"voxel_size_angstrom": 5}}])
+def test_a_provenance_of_other_types_is_refused_in_one_line(tmp_path, capsys, change):
+    (tmp_path / "odd.json").write_text(json.dumps({"recipe": {"threshold": 0.5}, "options": {}, **change}))
+    gm.write(tmp_path / "map.mrc", gm.Volume(block(), 1.0))
+    words = ["create", str(tmp_path / "map.mrc"), "-o", str(tmp_path / "mask.mrc"), "--recipe"]
+    assert main([*words, str(tmp_path / "odd.json")]) == 3
+    assert capsys.readouterr().err.count("\n") == 1
+    assert not (tmp_path / "mask.mrc").exists()

@@ -575,3 +575,26 @@ def test_steps_are_named_and_timed():
     assert seen == ["filter", "threshold", "clean-up", "soft edge", "checks"]
     assert list(made.seconds) == seen
     assert all(s >= 0 for s in made.seconds.values())
+
+
+def test_what_clean_up_says_is_said_on_another_grid_too():
+    """Two lumps of which `largest` drops one, on the map's own grid and on a larger one."""
+    data = np.zeros((24, 24, 24), np.float32)
+    data[4:10, 4:10, 4:10] = data[14:19, 14:19, 14:19] = 1
+    volume = gm.Volume(data, 1.0)
+    like = gm.Volume(np.zeros((40, 40, 40), np.float32), 1.0)
+    recipe = pipeline.build_recipe(threshold="auto", soft_edge=2)
+    alone, pasted = (pipeline.make(volume, recipe, like=grid).warnings for grid in (None, like))
+    told = [text for text in alone if "largest component" in text]
+    assert told
+    assert set(told) <= set(pasted)
+
+
+def test_the_level_of_hysteresis_is_explained():
+    volume = gm.Volume(np.random.default_rng(0).random((16, 16, 16)).astype(np.float32), 1.0)
+    made = pipeline.make(volume, pipeline.build_recipe(threshold=0.5, hysteresis="percentile:99.5", soft_edge=1))
+    assert made.hysteresis.method == "percentile"
+    assert "highest" in made.hysteresis.why
+    tied = gm.Volume(np.round(volume.data * 4), 1.0)
+    made = pipeline.make(tied, pipeline.build_recipe(threshold=1, hysteresis="volume:3", soft_edge=1))
+    assert any("asked for" in text for text in made.warnings)

@@ -354,3 +354,11 @@ def test_the_self_consistent_level_of_two_values(xp):
     assert thresholds.self_consistent_level(array) == pytest.approx(0.6 * 1.03, rel=1e-4)
     array[array == 1] = 0.01
     assert thresholds.self_consistent_level(array) == pytest.approx(0.6 * 7, rel=1e-4)
+
+
+def test_auto_doubts_a_hot_voxel():
+    array = particle().copy()
+    array[1, 1, 1] = 100 * array.max()
+    found = thresholds.level(array, "auto", 4.0)
+    assert (array >= found.value).sum() < 30
+    assert "hide the particle" in found.warnings[0]

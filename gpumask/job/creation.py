@@ -9,7 +9,7 @@ import numpy as np
 
 import gpumask
 from gpumask import backend, io, pipeline, slabs, units
-from gpumask.errors import InputNotFound, OutOfMemory, UsageError, WriteFailed
+from gpumask.errors import InputNotFound, InputRefused, OutOfMemory, UsageError, WriteFailed
 from gpumask.job import outputs
 from gpumask.recipe import loads, parse_threshold
 
@@ -39,13 +39,20 @@ def read_recipe(path):
     options = document.get("options")
     if not isinstance(options, dict):
         return fields, {}
-    size = options.get("voxel_size_angstrom")
+    size, like = options.get("voxel_size_angstrom"), document.get("like")
+    sizes = isinstance(size, list) and len(size) == 3 and all(isinstance(v, (int, float)) for v in size)
+    if not (size is None or sizes) or not (like is None or isinstance(like, str)):
+        raise InputRefused(f"{path}: its options are not those that gpumask writes; give the recipe alone")
     return fields, {
-        "like": document.get("like"),
+        "like": like,
         "mode": options.get("mode"),
         "nan_to": options.get("nan_to"),
         "voxel_size": None if size is None else tuple(reversed(size)),
     }
+
+
+def _explained(level):
+    return {"method": level.method, "value": level.value, "why": level.why}
 
 
 def create(
@@ -142,6 +149,7 @@ def create(
                 "value": made.threshold,
                 "why": made.threshold_why,
             },
+            "hysteresis": None if made.hysteresis is None else _explained(made.hysteresis),
             "dilation_px": made.dilation_px,
             "soft_edge_px": made.soft_edge_px,
             "soft_edge_source": _edge_source(recipe),
