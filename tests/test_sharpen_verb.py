@@ -245,7 +245,7 @@ def test_masked_half_maps_are_sharpened_with_what_there_is(folder, capsys):
         (["--mtf-voxel-size", "2"], "says nothing without the MTF"),
         (["--style", "eman"], "style must be one of"),
         (["--device", "gpu"], "device must be auto, cpu, cuda or cuda:N"),
-        (["-o", "sharp.json"], "sharp.json: a map needs a name of its own"),
+        (["-o", "sharp.json"], "sharp.json: needs a name of its own"),
         (["-o", "sharp.mrc.gz"], "outputs are not compressed"),
     ],
 )  # fmt: skip

@@ -9,7 +9,7 @@ import numpy as np
 
 import gpumask
 from gpumask import backend, io, pipeline, slabs, units
-from gpumask.errors import InputNotFound, InputRefused, OutOfMemory, UsageError, WriteFailed
+from gpumask.errors import InputNotFound, InputRefused, OutOfMemory, UsageError
 from gpumask.job import outputs
 from gpumask.recipe import loads, parse_threshold
 
@@ -97,13 +97,9 @@ def create(
     dict
         What ``gpumask create --json`` prints; triples are x, y, z.
     """
-    map_path, output = Path(map_path), Path(output)
-    if not output.name:
-        raise WriteFailed(f"{output}: is a folder; give the name of a file")
+    map_path, output = Path(map_path), outputs.named(output, ".json", ".png")
     sidecar, picture = outputs.beside(output, ".json"), outputs.beside(output, ".png")
     targets = [output, sidecar, *([picture] if plot else [])]
-    if output.suffix.lower() in (".json", ".png"):
-        raise UsageError(f"{output}: a mask needs a name of its own beside {sidecar.name}; use .mrc")
     outputs.check(targets, (map_path, like), overwrite)
     device, reason = backend.choose(device)
     progress = progress or (lambda name, share=None: None)

@@ -8,7 +8,7 @@ import numpy as np
 
 import gpumask
 from gpumask import backend, filters, io, units
-from gpumask.errors import InputRefused, OutOfMemory, UsageError, WriteFailed
+from gpumask.errors import InputRefused, OutOfMemory, UsageError
 from gpumask.job import devices, outputs
 from gpumask.job.timing import timed
 from gpumask.recipe import parse_butterworth
@@ -54,12 +54,8 @@ def filter(
     dict
         What ``gpumask filter --json`` prints; triples are x, y, z.
     """
-    map_path, output = Path(map_path), Path(output)
-    if not output.name:
-        raise WriteFailed(f"{output}: is a folder; give the name of a file")
+    map_path, output = Path(map_path), outputs.named(output, ".json")
     sidecar = outputs.beside(output, ".json")
-    if output.suffix.lower() == ".json":
-        raise UsageError(f"{output}: a map needs a name of its own beside {sidecar.name}; use .mrc")
     outputs.check([output, sidecar], (map_path,), overwrite)
     asked, canonical = _parsed(chosen)
     device, reason = backend.choose(device)

@@ -12,6 +12,16 @@ from gpumask.errors import UsageError, WriteFailed
 MAP_SUFFIXES = (".mrc", ".map", ".ccp4", ".rec")
 
 
+def named(output, *beside):
+    """The path of an output; refused where it is a folder, or ends as one of the files that are written beside it."""
+    output = Path(output)
+    if not output.name:
+        raise WriteFailed(f"{output}: is a folder; give the name of a file")
+    if output.suffix.lower() in beside:
+        raise UsageError(f"{output}: needs a name of its own beside its {' and '.join(beside)}; use .mrc")
+    return output
+
+
 def check(outputs, inputs, overwrite):
     """Raise where an output cannot be written, or is an input."""
     for path in outputs:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import gpumask
 from gpumask import backend, io, resolution, sharpening, units
-from gpumask.errors import GpumaskWarning, InputNotFound, InputRefused, UsageError, WriteFailed
+from gpumask.errors import GpumaskWarning, InputNotFound, InputRefused, UsageError
 from gpumask.job import devices, inputs, outputs
 from gpumask.job.resolution_files import judged, postprocess
 from gpumask.job.timing import timed
@@ -151,12 +151,7 @@ def sharpen(
 
 def _names(output, masked, as_star, plot):
     """Path of each file to be written."""
-    if not output.name:
-        raise WriteFailed(f"{output}: is a folder; give the name of a file")
-    taken = (".json", ".csv", ".star", ".png")
-    if output.suffix.lower() in taken:
-        raise UsageError(f"{output}: a map needs a name of its own beside its {', '.join(taken)} files; use .mrc")
-    names = {"map": output}
+    names = {"map": outputs.named(output, ".json", ".csv", ".star", ".png")}
     if masked:
         names["masked"] = outputs.beside(output, "_masked.mrc")
     names["guinier"] = outputs.beside(output, "_guinier.csv")
