@@ -32,13 +32,13 @@ NOISE_CHUNK = 2**22  # voxels whose noise exists at a time
 def base(array, level, style="euclidean", negated=False):
     """What of a map takes part in a combination, bool.
 
-    ``v >= level`` with the level rounded to float32, as :func:`gpumask.mask.threshold`. In style ``relion``
-    ``v > level``, as the ``--and``, ``--or``, ``--and_not`` and ``--or_not`` of ``relion_mask_create`` compare, with
-    the level as it is. `negated` gives what is outside, ``v < level`` in both styles: a voxel at the level itself is
-    neither inside nor outside for RELION.
+    ``v >= level`` as :func:`gpumask.mask.threshold`; in style ``relion`` ``v > level``, as the ``--and``, ``--or``,
+    ``--and_not`` and ``--or_not`` of ``relion_mask_create`` compare. The level is rounded to float32 in both, as RELION
+    reads it. `negated` gives what is outside, ``v < level`` in both styles: a voxel at the level itself is neither
+    inside nor outside for RELION.
     """
-    if style == "relion":
-        level = _next_float32(level, beyond=not negated)
+    if style == "relion" and not negated:
+        level = _above(level)
     inside = mask.threshold(array, level)
     return ~inside if negated else inside
 
@@ -261,13 +261,12 @@ def _folded(rule, arrays, xp):
     return result
 
 
-def _next_float32(level, beyond):
-    """The lowest float32 that is >= `level`, or > `level` where `beyond`."""
+def _above(level):
+    """The lowest float32 above `level` rounded to float32."""
     import numpy
 
-    rounded = numpy.float32(level)
-    short = float(rounded) <= level if beyond else float(rounded) < level
-    return numpy.nextafter(rounded, numpy.float32(numpy.inf)) if short else rounded
+    with numpy.errstate(over="ignore"):  # a level beyond float32 is infinite: no voxel reaches it
+        return numpy.nextafter(numpy.float32(level), numpy.float32(numpy.inf))
 
 
 def _nearest(labels, count, needed, sampling):

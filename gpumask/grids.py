@@ -21,9 +21,9 @@ LARGEST_BOX = 1 << 14  # voxels along an axis
 COARSER = 1.25  # times as large: from here on aliasing is worth a note
 
 
-def check_same_voxel_size(name, volume, other_name, other):
-    """Refuse voxel sizes that differ by more than 1 %; a note in words where they differ by more than 0.1 %, else
-    None."""
+def check_same_voxel_size(name, volume, other_name, other, advice="resample one of them or correct its header"):
+    """Refuse voxel sizes that differ by more than 1 %, with `advice`; a note in words where they differ by more than
+    0.1 %, else None."""
     worst = _voxel_difference(volume, other)
     if worst <= SAME_VOXEL_NOTE:
         return None
@@ -32,7 +32,7 @@ def check_same_voxel_size(name, volume, other_name, other):
         f"{other_name} {units.by(other.voxel_size, '.5g')} Å (x, y, z)"
     )
     if worst > SAME_VOXEL_ERROR:
-        raise InputRefused(f"{text}; resample one of them or correct its header")
+        raise InputRefused(f"{text}; {advice}")
     return text
 
 
@@ -97,7 +97,7 @@ def check_one_grid(volumes):
     return [note for note in notes if note]
 
 
-def paste(name, volume, other_name, other):
+def paste(name, volume, other_name, other, advice="resample it onto that grid first (gpumask resample --like)"):
     """Lay `volume` on the grid of `other`, a map on the same lattice, by an integer shift; data is copied exactly.
 
     Parameters
@@ -105,6 +105,8 @@ def paste(name, volume, other_name, other):
     name, other_name : str
         What messages call the two.
     volume, other : Volume
+    advice : str
+        How the refusal of another lattice ends.
 
     Returns
     -------
@@ -117,13 +119,13 @@ def paste(name, volume, other_name, other):
     InputRefused
         Voxel sizes differ, the shift is not a whole number of voxels, or the two do not overlap.
     """
-    note = check_same_voxel_size(name, volume, other_name, other)
+    note = check_same_voxel_size(name, volume, other_name, other, advice)
     notes = [note] if note else []
     shift = units.angstrom_to_corner_px(volume.origin, other.voxel_size, other.origin)
     if not _is_whole(shift):
         raise InputRefused(
             f"{name} lies {units.by(shift, '.4g')} voxels (x, y, z) from the grid of {other_name}, not a whole number; "
-            "resample it onto that grid first (gpumask resample --like)"
+            f"{advice}"
         )
     data = _window(volume.data, [-round(s) for s in shift], other.shape)
     if data is None:
@@ -212,9 +214,10 @@ def flip(volume, axes):
 
 
 def invert_hand(volume):
-    """The other hand: mirrored along x about the box centre ``n // 2``, as RELION's ``--invert_hand``.
+    """The other hand: mirrored along x about the box centre ``n // 2``, in even boxes as RELION's ``--invert_hand``.
 
-    Where n is even, plane 0 has no partner and stays. The box stays where it is.
+    Where n is even, plane 0 has no partner and stays. Where n is odd, RELION keeps plane 0 all the same, and its result
+    lies one voxel further along x. The box stays where it is.
     """
     xp, length = backend.xp(volume.data), volume.shape[2]
     data = xp.roll(volume.data[:, :, ::-1], 1 - length % 2, axis=2)
@@ -260,11 +263,16 @@ def shift(volume, offset, method="trilinear"):
 
 
 def even_shape(shape, voxel_size, wanted):
-    """The even box (z, y, x) that brings the voxels of a box of `shape` near to `wanted` Å, RELION's
+    """The even box (z, y, x) that brings the voxels of a box of `shape` near to `wanted` Å, the box of RELION's
     ``--rescale_angpix``: rounded to a whole number, then down to an even one."""
     lengths = units.corner_px_to_angstrom(shape, units.voxel_edges(voxel_size))
     found = [math.floor(n + 0.5) for n in units.angstrom_to_corner_px(lengths, units.voxel_edges(wanted))]
-    return _box([n - n % 2 for n in found])
+    if not all(2 <= n < LARGEST_BOX + 2 for n in found):
+        raise UsageError(
+            f"a box of {units.by(lengths, '.5g')} Å (x, y, z) must hold 2 to {LARGEST_BOX} voxels along each axis, "
+            f"voxels of {wanted} Å do not; choose another size"
+        )
+    return tuple(n - n % 2 for n in found)
 
 
 def rescale(volume, shape):
@@ -274,11 +282,14 @@ def rescale(volume, shape):
     coefficients at the Nyquist frequency of an even axis are one: padding splits it in halves, cropping adds the
     halves up, so that padding then cropping is the identity.
 
+    RELION's ``--rescale_angpix`` gives the same where an even box is cropped, but for the Nyquist planes, where it
+    keeps one coefficient. Its padded boxes differ, and in odd boxes it keeps voxel 0 in place, not the centre.
+
     Returns
     -------
     volume : Volume
     notes : list of str
-        Where the values of a mask had to be clipped.
+        Where the values of a mask (:func:`gpumask.mask.is_mask`) had to be clipped.
     """
     shape = _box(shape)
     scales = [n / m for n, m in zip(volume.shape, shape, strict=True)]
@@ -309,7 +320,8 @@ def resample(name, volume, other_name, other, method="auto"):
     Returns
     -------
     volume : Volume
-        Zero beyond the voxel centres of `volume`; voxel size and header of `other`. Masks stay in [0, 1].
+        Zero beyond the voxel centres of `volume`; voxel size and header of `other`. Masks
+        (:func:`gpumask.mask.is_mask`) stay in [0, 1].
     method : str
         What was done.
     notes : list of str
@@ -325,7 +337,8 @@ def resample(name, volume, other_name, other, method="auto"):
         exact = _voxel_difference(volume, other) <= SAME_VOXEL_NOTE and _is_whole(corner)
         method = "exact" if exact else "trilinear"
     if method == "exact":
-        data, notes = paste(name, volume, other_name, other)
+        advice = "use --method trilinear or fourier, or correct a header"
+        data, notes = paste(name, volume, other_name, other, advice)
         return data, method, notes
     steps = [numpy.arange(n) for n in other.shape]
     places = units.corner_px_to_angstrom(steps, other.voxel_size, other.origin)
@@ -360,7 +373,7 @@ class Comparison:
     max_difference, rms_difference, correlation : float or None
         Of the values voxel by voxel; None where the boxes differ, and the correlation also where one is constant.
     dice : float or None
-        Of two masks at 0.5: ``2·|A and B| / (|A| + |B|)``.
+        Of two masks at 0.5: ``2·|A and B| / (|A| + |B|)``; None where neither reaches 0.5.
     """
 
     same_grid: bool
@@ -457,9 +470,10 @@ def _values(a, b):
         sums += [float((x * y).sum()) for x, y in ((delta, delta), (one, two), (one, one), (two, two))]
     squares, product, first, second = sums
     dice = None
-    if all(mask.is_mask(float(x.min()), float(x.max())) for x in (a, b)):
+    if _is_mask(a) and _is_mask(b):
         inside = [x >= 0.5 for x in (a, b)]
-        dice = 2 * int((inside[0] & inside[1]).sum()) / sum(int(x.sum()) for x in inside)
+        total = sum(int(x.sum()) for x in inside)
+        dice = 2 * int((inside[0] & inside[1]).sum()) / total if total else None
     return {
         "max_difference": most,
         "rms_difference": math.sqrt(squares / size),
@@ -534,12 +548,11 @@ def _interpolated(array, positions, method, within=False):
     if method == "trilinear":
         return interpolation.trilinear(array, positions), []
     made = interpolation.trigonometric(array, positions, within)
-    low, high = float(array.min()), float(array.max())
-    if not mask.is_mask(low, high):
+    if not _is_mask(array):
         return made, []
     overshoot = max(-float(made.min()), float(made.max()) - 1)
     made = backend.xp(made).clip(made, 0, 1)
-    if overshoot <= mask.RANGE_SLACK:
+    if overshoot <= mask.RANGE_SLACK * min(float(array.max()), 1):
         return made, []
     return made, [f"the values of the mask left [0, 1] by up to {overshoot:.3g} and were clipped"]
 
@@ -568,3 +581,7 @@ def _box(shape):
     if not all(1 <= n <= LARGEST_BOX for n in shape):
         raise UsageError(f"a box must have 1 to {LARGEST_BOX} voxels along each axis, got {units.by(shape)} (x, y, z)")
     return shape
+
+
+def _is_mask(array):
+    return mask.is_mask(float(array.min()), float(array.max()))

@@ -277,8 +277,14 @@ def check_range(values):
 
 
 def is_mask(low, high):
-    """Whether data of that minimum and maximum can be a mask: in [0, 1] to 1e-6, and 1 somewhere."""
-    return low >= -RANGE_SLACK and abs(high - 1) <= RANGE_SLACK
+    """Whether a map of that minimum and maximum is taken as a mask: values in [0, 1] to 1e-6, some above 0, and the
+    least is 0 or the greatest 1.
+
+    One body of a partition need not reach 1, nor the inside of a mask 0. A density that was scaled to [0, 1] is taken
+    as a mask too: all that it loses is what resampling takes out of [0, 1].
+    """
+    slack = RANGE_SLACK * min(high, 1)  # of the values, so that a density of small numbers keeps its negatives
+    return high > 0 and low >= -slack and high <= 1 + slack and (low <= slack or high >= 1 - slack)
 
 
 def faces_touched(mask):

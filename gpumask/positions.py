@@ -45,9 +45,13 @@ def displacement(text, voxel_size):
     UsageError
         Not three finite numbers, or an unknown unit.
     """
-    numbers, unit = parse_position(text, "shift")
+    wanted = f"shift must be x,y,z, x,y,zpx or x,y,zA, got {text!r}"
+    try:
+        numbers, unit = parse_position(text, "shift")
+    except UsageError as error:
+        raise UsageError(wanted) from error
     if unit == "centre":
-        raise UsageError(f"shift must be x,y,zpx or x,y,zA, got {text!r}")
+        raise UsageError(wanted)
     if unit == "A":
         numbers = units.angstrom_to_corner_px(numbers, voxel_size)
     return tuple(map(units.snap, numbers))

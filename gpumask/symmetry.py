@@ -36,6 +36,7 @@ ROUNDING = 1e-9  # of products of a few rotations; different rotations differ by
 SYMMETRIC = 0.95  # agreement from which a mask counts as symmetric
 HOW = ("max", "mean")
 ON_AXIS = 1e-3  # a unit vector this close to a copy of itself lies on an axis
+ON_SIDE = 1e-6  # px, within which a voxel lies on the side of a unit; distances in a box of 1e4 px are good to 1e-10
 CHUNK = 2**16  # voxels whose distances to all units exist at a time
 DIRECTIONS = 1000  # to choose the middle of an asymmetric unit from
 
@@ -51,6 +52,12 @@ def order(name):
     """
     kind, fold = _parsed(name)
     return ORDERS[kind] if kind in ORDERS else fold * (2 if kind == "D" else 1)
+
+
+def spelled(name):
+    """The one spelling of a point group: ``C4`` for ``c04``, ``I2`` for ``I``."""
+    kind, fold = _parsed(name)
+    return f"{kind}{fold}" if kind in ("C", "D") else {"I": "I2"}.get(kind, kind)
 
 
 def rotations(name):
@@ -285,7 +292,8 @@ def asymmetric_mask(array, name, width_px, toward=None, sampling=None):
 
     Units are those of :func:`asymmetric_units`. With s the signed distance to the nearest of the planes around a unit,
     negative inside, its weight is ``0.5 - 0.5·sin(π·s/width)`` for ``|s| < width/2``, divided by the sum over all
-    units: the copies of the mask add up to the symmetric mask, but for the interpolation of turned voxels.
+    units: the copies of the mask add up to the symmetric mask, but for the interpolation of turned voxels. Without a
+    width the weight is 1 inside, 0 outside, and on a side or an axis one part for each of the units that meet there.
 
     Parameters
     ----------
@@ -304,11 +312,10 @@ def asymmetric_mask(array, name, width_px, toward=None, sampling=None):
     """
     if not (isinstance(width_px, Real) and 0 <= width_px < math.inf):
         raise UsageError(f"width of the blend between units must be >= 0 px, got {width_px!r}")
-    if width_px == 0 or order(name) == 1:
-        unit = asymmetric_units(array.shape, name, toward, sampling, backend.xp(array))
-        return array * (unit == 0)
     xp = backend.xp(array)
     copies = _copies(name, toward)
+    if len(copies) == 1:
+        return array.copy()
     apart = numpy.linalg.norm(copies[:, None] - copies, axis=2)
     edges = sampling or (1.0, 1.0, 1.0)
     places, values = array.nonzero(), array[array != 0]
@@ -321,7 +328,10 @@ def asymmetric_mask(array, name, width_px, toward=None, sampling=None):
         for k in range(len(copies)):
             others = [i for i in range(len(copies)) if i != k]
             signed = ((along[others] - along[k]) / xp.asarray(apart[k, others])[:, None]).max(axis=0)
-            weight = 0.5 - 0.5 * xp.sin(xp.clip(signed * (math.pi / width_px), -math.pi / 2, math.pi / 2))
+            if width_px == 0:
+                weight = (signed < ON_SIDE).astype(xp.float64)
+            else:
+                weight = 0.5 - 0.5 * xp.sin(xp.clip(signed * (math.pi / width_px), -math.pi / 2, math.pi / 2))
             total = total + weight
             own = weight if k == 0 else own
         made[tuple(p[here] for p in places)] = own / total * values[here]

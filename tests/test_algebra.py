@@ -119,20 +119,26 @@ def test_what_cannot_be_combined():
 # thresholds
 
 
-@pytest.mark.parametrize("level", [0.15, 0.7, 0.25, -0.15, 0.0, 1e-40])
+@pytest.mark.parametrize("level", [0.1, 0.15, 0.3, 0.7, 0.25, -0.15, 0.0, 1e-40])
 def test_bases_compare_as_their_style_says(xp, level):
     near = np.float32(level)
     ladder = np.array([np.nextafter(near, np.float32(-9)), near, np.nextafter(near, np.float32(9))], np.float32)
     values = np.broadcast_to(ladder, (2, 2, 3)).copy()
-    wide = values.astype(np.float64)
     device = xp.asarray(values)
     for got, wanted in (
         (algebra.base(device, level), values >= near),
         (algebra.base(device, level, negated=True), values < near),
-        (algebra.base(device, level, "relion"), wide > level),  # RELION compares in float64
-        (algebra.base(device, level, "relion", negated=True), wide < level),
+        (algebra.base(device, level, "relion"), values > near),  # RELION reads its level as float32
+        (algebra.base(device, level, "relion", negated=True), values < near),
     ):
         assert np.array_equal(backend.to_numpy(got), wanted)
+
+
+def test_no_voxel_reaches_a_level_beyond_float32(xp):
+    values = xp.asarray(np.full((2, 2, 2), np.finfo(np.float32).max))
+    for style in ("euclidean", "relion"):
+        assert not bool(algebra.base(values, 1e39, style).any())
+        assert bool(algebra.base(values, 1e39, style, negated=True).all())
 
 
 # bodies

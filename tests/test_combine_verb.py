@@ -14,6 +14,8 @@ import pytest
 import gpumask as gm
 from gpumask import algebra, filters, mask, symmetry
 from gpumask.cli import main
+from gpumask.errors import UsageError
+from gpumask.job import Combination
 from gpumask.volume import Header
 
 BOX, VOXEL = 40, 2.0
@@ -328,6 +330,40 @@ def test_the_table(folder, capsys):
     assert "soft edge  5 px = 10.0 Å, style euclidean" in out
 
 
+@pytest.mark.parametrize(("one", "other"), [
+    ({"threshold": ".5"}, {"threshold": 0.5}),
+    ({"threshold": "max:0.2, 3e-1"}, {"threshold": "0.2max,0.3"}),
+    ({"dilation": "5"}, {"dilation": "5px"}),
+    ({"soft_edge": 8}, {"soft_edge": "8.0px"}),
+    ({"edge": "slepian"}, {"edge": "slepian:2.0"}),
+    ({"resolution": 3.5}, {"resolution": "3.50Å"}),
+    ({"symmetry": "c4", "unit": "1, 0,0.50", "interface": "6"},
+     {"symmetry": "C04", "unit": "1.0,0,.5", "interface": "6px"}),
+    ({"symmetry": "I"}, {"symmetry": "I2"}),
+    ({"outside": 0}, {"outside": 0.0}),
+])  # fmt: skip
+def test_equal_combinations_have_equal_hashes(one, other):
+    one, other = Combination(**one), Combination(**other)
+    assert one == other
+    assert one.hash == other.hash
+    assert one.hash != Combination(threshold="7").hash
+
+
+@pytest.mark.parametrize(("fields", "text"), [
+    ({"threshold": "foo"}, "threshold must be"),
+    ({"threshold": "0.5,"}, "threshold must be"),
+    ({"threshold": True}, "threshold must be"),
+    ({"outside": "0.5"}, "weight outside must be"),
+    ({"invert": 1}, "invert must be true or false"),
+    ({"rest": 1, "operation": "partition"}, "rest must be true or false"),
+    ({"symmetry": "C2", "unit": 5}, "direction x,y,z"),
+    ({"dilation": ""}, "dilation must be a length"),
+])  # fmt: skip
+def test_a_combination_is_checked_as_it_is_made(fields, text):
+    with pytest.raises(UsageError, match=text):
+        Combination(**fields)
+
+
 # what is refused
 
 PLAIN = ["head_mask.mrc", "body_mask.mrc", "-o", "out.mrc"]
@@ -362,6 +398,8 @@ BASES = [*PLAIN, "--threshold", "0.5"]
     ([*BASES, "--subtraction", "--dilate", "3px"], "is not dilated"),
     ([*BASES, "--partition", "--interface=-3px"], "interface must be >= 0"),
     ([*PLAIN, "--or", "--fill", "mean"], "give the map with --apply"),
+    ([*PLAIN, "--or", "--seed", "3"], "a seed is one of noise: give --apply MAP --fill noise"),
+    ([*PLAIN, "--or", "--apply", "map.mrc", "--fill", "mean", "--seed", "0"], "leave --seed out"),
     ([*PLAIN, "--or", "--apply", "map.mrc", "--fill", "median"], "zero, mean, noise, lowpass"),
     ([*PLAIN, "--or", "--apply", "map.mrc", "--fill", "lowpass"], "--fill lowpass:20A"),
     ([*PLAIN, "--or", "--apply", "map.mrc", "--lowpass-mask", "head.mrc"], "belong together"),
@@ -403,10 +441,28 @@ def test_maps_and_empty_masks_are_refused(folder, capsys):
     refused(capsys, 3, "full.mrc: is a mask of everything", "full.mrc", "head.mrc", "--and", *out)
     refused(capsys, 3, "nothing is left after and", "far.mrc", "head.mrc", "--and", *out)
     refused(capsys, 3, "nothing is left after and", "far.mrc", "head.mrc", "--and", "--threshold", 0.5, *out)
+    for operation, base in (("and-not", []), ("and-not", ["--threshold", 0.5]), ("xor", []), ("complement", [])):
+        text = f"nothing is left after {operation}, no voxel"
+        refused(capsys, 3, text, "head.mrc", "head.mrc", f"--{operation}", *base, *out)
     refused(capsys, 3, "nothing reaches 2", "far.mrc", "head.mrc", "--partition", "--threshold", "0.5,2", *out)
     refused(capsys, 3, "nothing of it is left", "head.mrc", "whole.mrc", "--subtraction", *out)
     refused(capsys, 3, "head.mrc: leaves no voxel", "whole.mrc", "head.mrc", "--partition", *out)
     refused(capsys, 3, "the mask is everything", "head.mrc", "whole.mrc", "--or", "--threshold", "-1", *out)
+
+
+def test_soft_masks_on_anisotropic_voxels_need_their_interface_in_angstrom(folder, capsys):
+    for name in ("head", "body", "whole"):
+        volume = gm.Volume(volumes()[name].astype(np.float32), (3.0, 2.0, 2.0))
+        gm.write(f"{name}.mrc", volume, overwrite=True)
+    advice = "the voxels are 2 x 2 x 3 Å (x, y, z): give it in Å, such as --interface 8A"
+    for words in (
+        ["head.mrc", "body.mrc", "--partition", "--particle", "whole.mrc"],
+        ["whole.mrc", "--symmetry", "C2", "--unit", "auto"],
+    ):
+        refused(capsys, 2, advice, *words, "-o", "out.mrc")
+        refused(capsys, 2, "interface 4px is in pixels", *words, "--interface", 4, "-o", "out.mrc")
+        made(capsys, *words, "--interface", "8A", "-o", "out.mrc")
+        made(capsys, *words, "--resolution", "2A", "-o", "out.mrc", "--force")
 
 
 def test_damaged_files_are_refused(folder, capsys):
@@ -443,8 +499,10 @@ def test_a_device_that_is_not_there(folder, capsys, monkeypatch):
 
 @pytest.mark.skipif(RELION is None, reason="RELION is not installed")
 @pytest.mark.parametrize("operation", ["and", "or", "and-not", "or-not"])
-@pytest.mark.parametrize(("extend", "width"), [(0, 0), (2, 0), (3, 4), (-1, 3)])
-def test_boolean_masks_are_those_of_relion(tmp_path, capsys, monkeypatch, operation, extend, width):
+@pytest.mark.parametrize(("extend", "width", "level"), [
+    (0, 0, 0.25), (0, 0, 0.1), (0, 0, 0.3), (0, 0, 0.35), (2, 0, 0.25), (3, 4, 0.25), (-1, 3, 0.25)
+])  # fmt: skip
+def test_boolean_masks_are_those_of_relion(tmp_path, capsys, monkeypatch, operation, extend, width, level):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("GPUMASK_DEVICE", "cpu")
     random = np.random.default_rng(4)
@@ -454,15 +512,15 @@ def test_boolean_masks_are_those_of_relion(tmp_path, capsys, monkeypatch, operat
         blurred = np.round(blurred / blurred.max() * 20) / np.float32(20)
         blurred[[0, -1]] = 0
         gm.write(f"{name}.mrc", gm.Volume(blurred.astype(np.float32), 1.0))
-    options = ["--ini_threshold", "0.25", "--extend_inimask", str(extend), "--width_soft_edge", str(width)]
+    options = ["--ini_threshold", str(level), "--extend_inimask", str(extend), "--width_soft_edge", str(width)]
     flag = "--" + operation.replace("-", "_")
     subprocess.run([RELION, "--i", "a.mrc", flag, "b.mrc", "--o", "relion.mrc", *options], check=True,
                    capture_output=True, timeout=120)  # fmt: skip
-    words = ["a.mrc", "b.mrc", f"--{operation}", "--style", "relion", "--threshold", 0.25, f"--dilate={extend}px"]
+    words = ["a.mrc", "b.mrc", f"--{operation}", "--style", "relion", "--threshold", level, f"--dilate={extend}px"]
     made(capsys, *words, "--soft-edge", width, "-o", "ours.mrc")
     wanted, got = read("relion.mrc"), read("ours.mrc")
     assert 0 < wanted.mean() < 1
-    assert (read("a.mrc") == np.float32(0.25)).any()
+    assert (read("a.mrc") == np.float32(level)).any()
     if width == 0:
         assert np.array_equal(got, wanted)
     else:

@@ -3,6 +3,7 @@
 import gzip
 import json
 import os
+import shlex
 import shutil
 from pathlib import Path
 
@@ -127,6 +128,57 @@ def test_masks_are_clipped_and_the_overshoot_is_told(folder, capsys):
     assert (made.min(), made.max()) == (0, 1)
     assert main([*words, "--force"]) == 0
     assert capsys.readouterr().err == ""  # trilinear values stay between their neighbours
+
+
+BELOW_ONE = 0.977  # the maximum of a body of a partition
+
+
+@pytest.mark.parametrize(
+    "words",
+    [["--rescale", "2.8A"], ["--fourier-box", "40"], ["--shift=0.5,0,0", "--shift-method", "fourier"]],
+    ids=" ".join,
+)
+def test_a_mask_that_does_not_reach_1_is_clipped_too(folder, capsys, words):
+    body = gm.Volume(BELOW_ONE * block(), VOXEL, PLACE)
+    gm.write("body.mrc", body)
+    made = grid(*words, source="body.mrc").data
+    assert made.min() == 0 and made.max() <= 1
+    assert "the values of the mask left [0, 1] by up to" in capsys.readouterr().err
+
+
+def test_a_mask_that_does_not_reach_1_is_a_mask_to_every_verb(folder, capsys):
+    gm.write("body.mrc", gm.Volume(BELOW_ONE * block(), VOXEL, PLACE))
+    gm.write("finer.mrc", gm.Volume(np.zeros((40, 48, 56), np.float32), 0.7, Header(origin=(-14.1, 7.0, 4.2))))
+    words = ["resample", "body.mrc", "--like", "finer.mrc", "-o", "out.mrc", "--method", "fourier", *CPU]
+    assert main(words) == 0
+    assert "were clipped" in capsys.readouterr().err
+    assert gm.read("out.mrc").data.min() == 0
+    assert main(["compare", "mask.mrc", "body.mrc"]) == 0
+    assert "Dice 1.0000 at 0.5" in capsys.readouterr().out
+    grid("--crop", "12,0,0:28,24,20", source="body.mrc")
+    assert "24 voxels of the mask" in capsys.readouterr().err
+    words = ["grid", "body.mrc", "-o", "new.mrc", *CPU, "--crop"]
+    refused(capsys, 3, [*words, "0,0,0:5,5,5"], "nothing of this mask would be left")
+    refused(capsys, 3, [*words, "10,9,8:15,13,11"], "0.977 everywhere")
+
+
+@pytest.mark.parametrize(("value", "text"), [(0, "is an empty mask"), (1, "is a mask of everything")])
+@pytest.mark.parametrize("words", [["grid", "--flip", "x"], ["grid", "--box", "40"], ["resample", "--like", "map.mrc"]])
+def test_an_empty_and_a_full_file_are_refused_alike(folder, capsys, words, value, text):
+    gm.write("flat.mrc", gm.Volume(np.full(SHAPE, value, np.float32), VOXEL, PLACE))
+    refused(capsys, 3, [words[0], "flat.mrc", "-o", "out.mrc", *words[1:], *CPU], "flat.mrc", text)
+
+
+def test_a_map_of_one_value_that_is_no_mask_is_not_refused(folder):
+    gm.write("flat.mrc", gm.Volume(np.full(SHAPE, -2, np.float32), VOXEL, PLACE))
+    assert (grid("--flip", "x", source="flat.mrc").data == -2).all()
+
+
+def test_the_size_of_cubic_voxels_is_told_once(folder, capsys):
+    grid("--rescale", "2.8A")
+    assert "rescale to 2.8 Å\n" in capsys.readouterr().out
+    grid("--fourier-box", "14,24,20")
+    assert "rescale to 2.8 x 1.4 x 1.4 Å\n" in capsys.readouterr().out
 
 
 def test_the_header_of_the_reference_is_enough(folder):
@@ -267,7 +319,13 @@ def test_what_is_worth_a_warning(folder, capsys):
         (["--fourier-box", "1.5"], "whole numbers"),
         (["--rescale", "0"], "must be > 0 Å"),
         (["--rescale", "2px"], "must be in Å"),
-        (["--rescale", "1000A"], "1 to 16384"),
+        (["--rescale", "1000A"], "must hold 2 to 16384 voxels along each axis, voxels of 1000.0 Å do not"),
+        (["--rescale", "0.001A"], "must hold 2 to 16384 voxels along each axis, voxels of 0.001 Å do not"),
+        (["--crop", "0.5,0,0:4,4,4"], "whole numbers of voxels x,y,z, got '0.5,0,0'"),
+        (["--box", "3.5"], "whole numbers of voxels x,y,z, got '3.5,3.5,3.5'"),
+        (["--fourier-box", "1e9"], "a box is too large: at most 16384 along each axis"),
+        (["--origin", "1e9,0,0"], "an origin is too large: at most 1000000 along each axis"),
+        (["--shift", "nan,0,0"], "shift must be x,y,z, x,y,zpx or x,y,zA, got 'nan,0,0'"),
         (["--flip", "w"], "flips"),
         (["--axes", "xy"], "an order of x, y and z"),
         (["--shift", "1,2"], "shift must be"),
@@ -346,6 +404,18 @@ def test_compare_json(folder, capsys):
     assert (found["same"], found["same_grid"], found["max_difference"]) == (True, True, 1)
     assert found["dice"] == 0.8  # 4 of 5 planes along x are common
     assert found["rms_difference"] == pytest.approx(np.sqrt(24 / block().size), rel=1e-9)
+
+
+def test_the_command_that_puts_axes_in_order_can_be_run(folder, capsys):
+    """Its path is quoted."""
+    shutil.copy("map.mrc", "my map.mrc")
+    raw = bytearray(Path("my map.mrc").read_bytes())
+    raw[64:76] = np.array([3, 2, 1], np.int32).tobytes()
+    Path("my map.mrc").write_bytes(raw)
+    main(["compare", "map.mrc", "my map.mrc", "--json"])
+    (note,) = (note for note in json.loads(capsys.readouterr().out)["notes"] if "axes" in note)
+    words = shlex.split(note.partition("do not: ")[2])
+    assert words == ["gpumask", "grid", "my map.mrc", "-o", "OUT"]
 
 
 @pytest.mark.parametrize("tolerance", ["-1", "nan", "inf"])
@@ -438,6 +508,13 @@ def test_a_fulcrum_of_what_is_no_mask(folder, capsys, of):
     for values, text in ((noise() * 3, "0 to 1"), (noise() * 0, "empty"), (noise() * 0 + 1, "everything")):
         gm.write("mask.mrc", gm.Volume(values, VOXEL, PLACE), overwrite=True)
         refused(capsys, 3, ["fulcrum", "mask.mrc", *of, *CPU], text, "mask.mrc")
+
+
+def test_an_interface_needs_a_mask_that_covers_something(folder, capsys):
+    """A density that happens to lie in [0, 1]."""
+    gm.write("base.mrc", gm.Volume(block() * np.float32(0.375), VOXEL, PLACE))
+    words = ["fulcrum", "base.mrc", "--map", "map.mrc", "--level", "0.1", *CPU]
+    refused(capsys, 3, words, "base.mrc", "is not a mask: its values end at 0.375 and none reaches 0.5")
 
 
 # bad inputs of every verb
@@ -561,7 +638,11 @@ def test_no_overlap_is_one_line(folder, capsys):
 def test_exact_or_not_at_all(folder, capsys):
     gm.write("half.mrc", gm.Volume(noise(), VOXEL, Header(origin=(0.7, 0.0, 0.0))))
     words = ["resample", "crop.mrc", "--like", "half.mrc", "-o", "out.mrc", *CPU]
-    refused(capsys, 3, [*words, "--method", "exact"], "not a whole number")
+    refused(capsys, 3, [*words, "--method", "exact"], "not a whole number", "use --method trilinear or fourier")
+    gm.write("coarse.mrc", gm.Volume(noise(), 2 * VOXEL))
+    words = ["resample", "crop.mrc", "--like", "coarse.mrc", "-o", "out.mrc", *CPU]
+    refused(capsys, 3, [*words, "--method", "exact"], "voxel sizes differ", "use --method trilinear or fourier")
+    words = ["resample", "crop.mrc", "--like", "half.mrc", "-o", "out.mrc", *CPU]
     refused(capsys, 2, [*words, "--method", "cubic"], "auto, exact, trilinear, fourier")
 
 

@@ -187,6 +187,16 @@ def test_the_hand_twice_is_the_identity_and_the_centre_stays(xp, length):
     assert np.array_equal(values(grids.invert_hand(once)), array)
 
 
+@pytest.mark.parametrize("length", [8, 9])
+def test_the_hand_is_relions_in_even_boxes_and_one_voxel_off_in_odd_ones(xp, length):
+    """RELION: voxel x is what was at (n - x) % n, so that voxel 0 stays."""
+    array = noise((4, 5, length))
+    relions = array[:, :, -np.arange(length) % length]
+    made = values(grids.invert_hand(volume_of(xp, array)))
+    assert np.array_equal(made, np.roll(relions, -(length % 2), axis=2))
+    assert np.array_equal(made, relions) == (length % 2 == 0)
+
+
 @pytest.mark.parametrize("order", ["xyz", "yxz", "zyx", "yzx", "zxy", "xzy"])
 def test_axes_go_with_their_voxels_and_their_place(xp, order):
     volume = volume_of(xp, header=ORIGINS[3])
@@ -342,6 +352,15 @@ def test_masks_stay_in_range_and_the_overshoot_is_told(xp):
     assert notes == []
 
 
+def test_a_mask_that_does_not_reach_1_is_clipped(xp):
+    base = np.zeros((16, 16, 16), np.float32)
+    base[4:12, 4:12, 4:12] = 0.5
+    made, notes = grids.rescale(volume_of(xp, base), (24, 24, 24))
+    assert values(made).min() == 0
+    assert 0.5 < values(made).max() < 1
+    assert len(notes) == 1
+
+
 def test_the_same_values_on_every_device(xp):
     source, target = volume_of(xp), gm.Volume(np.zeros((20, 21, 22), np.float32), 0.7, Header(origin=(0.2, 0.3, 0.4)))
     here = volume_of(np)
@@ -446,6 +465,8 @@ def test_compare_values(xp):
     assert found.dice == pytest.approx(2 * both / (masks[0].sum() + masks[1].sum()), rel=1e-6)
     flat = compared(volume_of(xp, np.ones_like(one)), volume_of(xp, one))
     assert flat.correlation is None
+    faint = compared(*(volume_of(xp, 0.25 * array) for array in masks))
+    assert faint.dice is None  # nothing of either reaches 0.5
 
 
 @pytest.mark.parametrize(
@@ -510,6 +531,14 @@ def test_relions_shift_is_trilinear(data, emd_1832):
     wanted = relion(data, "h_shift_3p5_-2_1").data
     assert np.abs(made.data - wanted).max() <= 2 * 2 * ROUNDING  # below 4, half an ulp is twice that below 2
     assert made.header == emd_1832.header
+
+
+def test_boxes_that_relion_rescales_in_another_way(xp):
+    """RELION keeps voxel 0 of an odd box in place, gpumask the centre and moves ORIGIN."""
+    made, _ = grids.rescale(volume_of(xp, noise((9, 9, 9)), 1.0), (6, 6, 6))
+    assert made.origin == (4 - 3 * 1.5,) * 3
+    made, _ = grids.rescale(volume_of(xp, noise((8, 8, 8)), 1.0), (6, 6, 6))
+    assert made.origin == pytest.approx((0, 0, 0), abs=8 * FLOAT64)
 
 
 def test_relions_rescaling_but_for_the_nyquist_planes(data, emd_1832):

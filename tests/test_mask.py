@@ -171,7 +171,18 @@ def test_faces_touched(xp):
 
 @pytest.mark.parametrize(
     ("low", "high", "fits"),
-    [(0, 1, True), (-1e-6, 1 + 1e-6, True), (-2e-6, 1, False), (0, 1.000002, False), (0, 0, False), (0, 0.9, False)],
+    [
+        (0, 1, True),
+        (0, 0.977, True),
+        (0.5, 1, True),
+        (0.5, 0.9, False),
+        (0, 0, False),
+        (-1e-6, 1 + 1e-6, True),
+        (-2e-6, 1, False),
+        (0, 1 + 3e-6, False),
+        (-1e-9, 1e-7, False),
+        (-2, -1, False),
+    ],
 )
 def test_range_of_a_mask(low, high, fits):
     assert mask.is_mask(low, high) == fits

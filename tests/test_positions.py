@@ -44,7 +44,7 @@ def test_a_point_in_angstrom_is_in_the_frame_of_the_header():
 def test_what_is_no_point(text):
     with pytest.raises(errors.UsageError, match="point must be x,y,z"):
         positions.point(text, volume())
-    with pytest.raises(errors.UsageError, match="shift must be x,y,z"):
+    with pytest.raises(errors.UsageError, match="shift must be x,y,z, x,y,zpx or x,y,zA, got"):
         positions.displacement(text, (1, 1, 1))
 
 

@@ -207,6 +207,10 @@ def test_outputs_are_not_overwritten_and_an_input_never_is(folder, capsys):
     before = Path("ref.mrc").read_bytes()
     assert shape(*SPHERE, "--force", output="ref.mrc") == refused(capsys, 2, "ref.mrc: is an input")
     assert Path("ref.mrc").read_bytes() == before
+    Path("own.json").write_text('{"shape": "sphere", "radius": "8px"}')
+    assert shape("--recipe", "own.json", "--force", output="own.mrc") == refused(capsys, 2, "own.json: is an input")
+    assert Path("own.json").read_text() == '{"shape": "sphere", "radius": "8px"}'
+    assert not Path("own.mrc").exists()
     grid = ("--box", "30", "--voxel-size", "1")
     assert shape(*SPHERE, output="none/mask.mrc", grid=grid) == refused(capsys, 5, "the folder none is not there")
     assert shape(*SPHERE, output="mask.json", grid=grid) == refused(capsys, 2, "a name of its own")
@@ -253,5 +257,22 @@ def test_the_recipe_of_a_mask_from_a_map_is_no_shape(folder, capsys):
     assert shape("--recipe", "map.json") == refused(capsys, 2, "unknown key in the recipe of a shape: threshold")
     Path("map.json").write_text(json.dumps({"recipe": {"shape": "sphere", "radius": 5}, "options": {"box": 30}}))
     assert shape("--recipe", "map.json", grid=()) == refused(capsys, 2, "map.json: the box must be a list of three")
+    for part, name, value, text in (
+        ("options", "like", 7, "like must be text, got 7"),
+        ("options", "times", [1], "times must be text, got [1]"),
+        ("options", "mode", {}, "mode must be text, got {}"),
+        ("options", "box", [True, 30, 30], "whole numbers of voxels"),
+        ("options", "voxel_size_angstrom", [1, [], 1], "three numbers > 0 Å"),
+        ("recipe", "shape", ["sphere"], "shape must be text, got ['sphere']"),
+        ("recipe", "radius", [5], "radius of the sphere must be a length"),
+    ):
+        document = {
+            "recipe": {"shape": "sphere", "radius": 5},
+            "options": {"box": [30, 30, 30], "voxel_size_angstrom": [1, 1, 1]},
+        }
+        document[part][name] = value
+        Path("map.json").write_text(json.dumps(document))
+        assert shape("--recipe", "map.json", grid=()) == refused(capsys, 2, text)
+        assert names() == ["map.json", "ref.mrc"]
     with pytest.raises(UsageError, match="needs a grid"):
         job.shape(ShapeRecipe("sphere", radius=5), "mask.mrc")

@@ -220,12 +220,30 @@ def test_the_side_of_a_unit_is_a_cosine_and_without_a_width_a_cut(xp):
     wanted = 0.5 + 0.5 * np.sin(np.pi * np.clip(from_side / 8, -0.5, 0.5))
     assert abs(unit - wanted).max() < 2**-24
     cut = backend.to_numpy(symmetry.asymmetric_mask(whole, "C2", 0, toward=(0, 0, 1)))
-    assert np.array_equal(cut, symmetry.asymmetric_units(cut.shape, "C2", (0, 0, 1)) == 0)
+    assert np.array_equal(cut, np.broadcast_to(np.sign(from_side) / 2 + 0.5, cut.shape))  # both units have the side
     tall = symmetry.asymmetric_mask(np.ones((9, 9, 9), np.float32), "D1", 8, toward=(1, 0, 0), sampling=(2.0, 1, 1))
     assert abs(tall[5, 4, 4] - wanted[12]) < 2**-24  # one voxel up are two units
     for width in (-1, np.inf, "3px"):
         with pytest.raises(UsageError, match="width of the blend"):
             symmetry.asymmetric_mask(whole, "C2", width)
+
+
+@pytest.mark.parametrize(("name", "toward"), [
+    ("C1", None), ("C2", (0, 0, 1)), ("C4", (0, 0, 1)), ("D2", (1, 1, 2)), ("D4", (1, 0.5, 2)), ("O", (1, 2, 4)),
+])  # fmt: skip
+def test_copies_of_a_unit_that_is_cut_add_up_on_its_sides_and_axes_too(xp, name, toward):
+    soft = symmetry.symmetrised(blob((21,) * 3, xp, at=(2, 1, 4), radius=4, width=6), name)
+    soft = xp.maximum(soft, xp.float32(0.25))  # so that every side and axis has something
+    unit = symmetry.asymmetric_mask(soft, name, 0, toward)
+    copies = sum(symmetry.rotated(unit, one) for one in symmetry.rotations(name))
+    # Each of up to 24 shares is rounded to float32, and so is each sum of them.
+    assert float(abs(copies - soft).max()) <= 2 * 24 * 2**-24
+    assert symmetry.order(name) == 1 or bool(((unit > 0) & (unit < soft)).any())
+
+
+def test_a_group_has_one_spelling():
+    spelled = {"c4": "C4", "C04": "C4", "d7": "D7", "t": "T", "O": "O", "I": "I2", "i2": "I2", "I4": "I4"}
+    assert {name: symmetry.spelled(name) for name in spelled} == spelled
 
 
 def test_a_unit_is_about_the_direction_that_was_given():

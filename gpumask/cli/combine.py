@@ -61,7 +61,7 @@ def fill(parser):
     group = parser.add_argument_group("map")
     group.add_argument("--apply", metavar="MAP", help="also write MASK_applied.mrc, the map under the mask")
     group.add_argument("--fill", metavar="WITH", help="its background: zero (default), mean, noise, lowpass:20A")
-    group.add_argument("--seed", metavar="N", type=int, help="of the noise (default 0)")
+    group.add_argument("--seed", metavar="N", type=int, help="of --fill noise (default 0)")
     group.add_argument(
         "--lowpass-mask", metavar="L", help="add the map under this mask, low-passed (a micelle, glycans)"
     )

@@ -11,8 +11,8 @@ def fill(parser):
     parser.description = (
         "Change the grid of a map or mask: in the order of this list, each step optional. Crops, padding and rescaling "
         "leave the density where it was: ORIGIN and NSTART move along. Flips, the hand and shifts move the density in "
-        "its box, whose place stays. Without a step the file is rewritten with its axes in order. OUT.json beside OUT "
-        "says what was done."
+        "its box, whose place stays. Without a step the file is rewritten with its axes in order. Masks (values in "
+        "[0, 1] that begin at 0 or end at 1) stay in [0, 1]. OUT.json beside OUT says what was done."
     )
     parser.epilog = "Example: gpumask grid map.mrc --rescale 2.8A --box 128 -o small.mrc"
     parser.set_defaults(run=run)
@@ -24,11 +24,18 @@ def fill(parser):
     group = parser.add_argument_group("turn and move (the box stays where it is)")
     group.add_argument("--axes", metavar="ORDER", help="the old axes that become x, y and z, such as zyx")
     group.add_argument("--flip", metavar="AXES", help="mirror along x, xy …: voxel i to n - 1 - i, as RELION --flipX")
-    group.add_argument("--hand", action="store_true", help="the other hand: x about n//2, as RELION --invert_hand")
+    group.add_argument(
+        "--hand", action="store_true", help="the other hand: x about n//2, in even boxes as RELION --invert_hand"
+    )
     group.add_argument("--shift", metavar="X,Y,Z[A]", help="move by px or Å; write --shift=-2,0,1")
     group.add_argument("--shift-method", metavar="METHOD", help="trilinear (default, as RELION), fourier (periodic)")
     group = parser.add_argument_group("voxels (one at the most; Fourier crop or padding)")
-    group.add_argument("--rescale", metavar="SIZE", help="voxel size in Å, to an even box, as RELION --rescale_angpix")
+    group.add_argument(
+        "--rescale",
+        metavar="SIZE",
+        help="voxel size in Å, to an even box; where that crops an even box, as RELION --rescale_angpix but for the "
+        "Nyquist planes",
+    )
     group.add_argument("--fourier-box", metavar="N[,N,N]", help="voxels of the same field of view (x,y,z)")
     group = parser.add_argument_group("box")
     group.add_argument("--crop", metavar="LOW:HIGH", help="x,y,z:x,y,z, from voxel LOW to before HIGH")

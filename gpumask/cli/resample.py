@@ -6,7 +6,8 @@ from gpumask.cli import options, terminal
 def fill(parser):
     parser.description = (
         "Lay a map or mask on the grid of another. A crop on the same lattice is pasted back bit for bit; otherwise "
-        "values are interpolated, 0 outside FILE. Masks stay in [0, 1]. OUT.json beside OUT says what was done."
+        "values are interpolated, 0 outside FILE. Masks (values in [0, 1] that begin at 0 or end at 1) stay in [0, 1]. "
+        "OUT.json beside OUT says what was done."
     )
     parser.epilog = "Example: gpumask resample head_segment.mrc --like map.mrc -o head_base.mrc"
     parser.set_defaults(run=run)

@@ -93,6 +93,7 @@ def run(arguments):
         made = job.shape(
             ShapeRecipe.from_dict(fields),
             arguments.output,
+            recipe_path=arguments.recipe,
             overwrite=arguments.force,
             progress=progress,
             **{name: value for name, value in chosen.items() if value is not None},

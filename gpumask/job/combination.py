@@ -4,14 +4,15 @@ import hashlib
 import json
 import math
 from dataclasses import asdict, dataclass, replace
+from numbers import Real
 from pathlib import Path
 
 import gpumask
 from gpumask import algebra, backend, io, mask, pipeline, regions, symmetry, thresholds, units
-from gpumask.errors import InputRefused, UsageError, WriteFailed
+from gpumask.errors import InputRefused, UsageError
 from gpumask.job import devices, inputs, outputs
 from gpumask.job.timing import timed
-from gpumask.recipe import MaskRecipe, lengths
+from gpumask.recipe import DEFAULT_SOFT_EDGE, MaskRecipe, lengths
 
 LABEL = "gpumask {} combine {}, recipe {}"
 CONSTRUCTIONS = ("partition", "subtraction")
@@ -78,23 +79,13 @@ class Combination:
             raise UsageError(f"soft masks are combined by one of {', '.join(algebra.SOFT)}; got {self.soft!r}")
         if self.symmetrise not in symmetry.HOW:
             raise UsageError(f"symmetrise by one of {', '.join(symmetry.HOW)}; got {self.symmetrise!r}")
+        self._canonical()
         if self.rest and self.operation != "partition":
             raise UsageError("a rest is a body of a partition; give --partition too")
-        if self.symmetry is not None:
-            symmetry.order(self.symmetry)
-        elif self.unit is not None:
+        if self.unit is not None and self.symmetry is None:
             raise UsageError("an asymmetric unit needs a symmetry; give --symmetry C4")
-        if self.unit is not None:
-            self.direction()
-        if self.interface is not None:
-            if self.operation != "partition" and self.unit is None:
-                raise UsageError(
-                    "an interface lies between the bodies of a partition or asymmetric units; leave it out"
-                )
-            if units.length(self.interface, "interface").value < 0:
-                raise UsageError(f"interface must be >= 0, got {self.interface}")
-        if not 0 <= self.outside < 1:
-            raise UsageError(f"the weight outside must be from 0 to below 1, got {self.outside!r}")
+        if self.interface is not None and self.operation != "partition" and self.unit is None:
+            raise UsageError("an interface lies between the bodies of a partition or asymmetric units; leave it out")
         if self.operation in CONSTRUCTIONS:
             for name in ("symmetry", "invert", "outside"):
                 if getattr(self, name):
@@ -103,13 +94,37 @@ class Combination:
             raise UsageError(
                 "a mask for subtraction is not dilated, so that no noise is subtracted; leave --dilate out"
             )
-        self.finish()
+
+    def _canonical(self):
+        """Check each field and bring it to one spelling, so that equal combinations have equal hashes."""
+        if not isinstance(self.rest, bool):
+            raise UsageError(f"rest must be true or false, got {self.rest!r}")
+        if isinstance(self.outside, bool) or not (isinstance(self.outside, Real) and 0 <= self.outside < 1):
+            raise UsageError(f"the weight outside must be from 0 to below 1, got {self.outside!r}")
+        spelled = {"outside": float(self.outside)}
+        finish = self.finish()
+        for name in ("dilation", "soft_edge", "edge", "resolution"):
+            if getattr(self, name) is not None:
+                spelled[name] = getattr(finish, name)
+        if self.threshold is not None:
+            spelled["threshold"] = ",".join(MaskRecipe(part).threshold for part in str(self.threshold).split(","))
+        if self.interface is not None:
+            interface = units.length(self.interface, "interface")
+            if interface.value < 0:
+                raise UsageError(f"interface must be >= 0, got {interface}")
+            spelled["interface"] = str(interface)
+        if self.symmetry is not None:
+            spelled["symmetry"] = symmetry.spelled(self.symmetry)
+        if self.unit is not None and (direction := self.direction()) is not None:
+            spelled["unit"] = ",".join(map(units.plain, units.xyz(direction)))
+        for name, value in spelled.items():
+            object.__setattr__(self, name, value)
 
     def finish(self):
         """Dilation, edge and inversion as a recipe of a mask made from a base."""
         return MaskRecipe(
             threshold="0.5",
-            dilation=self.dilation or "0px",
+            dilation="0px" if self.dilation is None else self.dilation,
             soft_edge=self.soft_edge,
             edge=self.edge,
             style=self.style,
@@ -122,7 +137,7 @@ class Combination:
         if self.unit == "auto":
             return None
         try:
-            numbers = [float(part) for part in self.unit.split(",")]
+            numbers = [float(part) for part in str(self.unit).split(",")]
         except ValueError:
             numbers = []
         if len(numbers) != 3 or not all(map(math.isfinite, numbers)) or not any(numbers):
@@ -131,7 +146,7 @@ class Combination:
 
     @property
     def hash(self):
-        """First 16 hex digits of the SHA-256 of the fields as canonical JSON."""
+        """First 16 hex digits of the SHA-256 of the fields, each in its one spelling, as canonical JSON."""
         text = json.dumps(asdict(self), sort_keys=True, separators=(",", ":"))
         return hashlib.sha256(text.encode()).hexdigest()[:16]
 
@@ -146,7 +161,7 @@ def combine(
     apply=None,
     fill="zero",
     fill_lowpass=None,
-    seed=0,
+    seed=None,
     low_mask=None,
     low_resolution=None,
     test=False,
@@ -174,8 +189,10 @@ def combine(
         kept.
     apply : str or Path, optional
         A map; ``mask_applied.mrc`` is the map under the mask.
-    fill, seed
+    fill : str
         What that has for a background, see :func:`gpumask.algebra.filled`.
+    seed : int, optional
+        Of the fill ``noise``, default 0.
     fill_lowpass : float, optional
         Å; resolution of the fill ``lowpass``.
     low_mask : str or Path, optional
@@ -253,11 +270,7 @@ def _names(output, plan, count, applied):
     """Paths of what is written: pairs of mask and provenance, and in a list that of the map under the mask."""
     if output is None:
         raise UsageError("a mask needs a name; give it with -o")
-    output = Path(output)
-    if not output.name:
-        raise WriteFailed(f"{output}: is a folder; give the name of a file")
-    if output.suffix.lower() == ".json":
-        raise UsageError(f"{output}: a mask needs a name of its own beside its .json; use .mrc")
+    output = outputs.named(output, ".json")
     masks = [output]
     if plan.operation == "partition":
         masks = [outputs.beside(output, f"_{body}.mrc") for body in range(1, count + 1)]
@@ -269,6 +282,8 @@ def _application(plan, apply, fill, fill_lowpass, seed, low_mask, low_resolution
     """What is done with a map, or None."""
     if fill not in algebra.FILLS:
         raise UsageError(f"the background is one of {', '.join(algebra.FILLS)}; got {fill!r}")
+    if seed is not None and fill != "noise":
+        raise UsageError("a seed is one of noise: give --apply MAP --fill noise, or leave --seed out")
     if apply is None:
         if fill != "zero" or low_mask is not None:
             raise UsageError("a background or a low-passed part is one of a map; give the map with --apply")
@@ -285,7 +300,7 @@ def _application(plan, apply, fill, fill_lowpass, seed, low_mask, low_resolution
         "map": str(apply),
         "fill": fill,
         "fill_lowpass": None if fill_lowpass is None else units.angstrom(fill_lowpass, "low-pass resolution"),
-        "seed": seed if fill == "noise" else None,
+        "seed": (seed or 0) if fill == "noise" else None,
         "lowpass_mask": None if low_mask is None else str(low_mask),
         "lowpass": None if low_resolution is None else units.angstrom(low_resolution, "low-pass resolution"),
     }
@@ -394,8 +409,6 @@ class _Run:
             level = thresholds.level(volume.data, text, volume.voxel_size)
         except InputRefused as error:
             raise InputRefused(f"{path}: {error}") from error
-        if self.plan.style == "relion" and level.method == "value":
-            level = replace(level, value=float(text))  # RELION compares with the number itself
         self.notes += [f"{path}: {text}" for text in level.warnings]
         return level
 
@@ -444,8 +457,14 @@ class _Run:
 
     def _interface(self):
         """Width in px of the blend between bodies."""
-        if self.plan.interface is not None:
-            return units.to_px(self.plan.interface, self.grid.voxel_size, "interface")
+        plan, size = self.plan, self.grid.voxel_size
+        if plan.interface is not None:
+            return units.to_px(plan.interface, size, "interface")
+        if self.as_they_are and plan.resolution is None and not units.is_isotropic(size):
+            raise UsageError(
+                f"the default interface {DEFAULT_SOFT_EDGE} is in pixels, but the voxels are "
+                f"{units.by(size, '.4g')} Å (x, y, z): give it in Å, such as --interface 8A"
+            )
         return self._lengths()[1]
 
     def _base(self, placed, index, negated=False, style="euclidean"):
@@ -476,7 +495,7 @@ class _Run:
         made = arrays[0] if operation is None else algebra.combined(operation, *arrays, soft=plan.soft)
         self._check_any(
             made >= 0.5,
-            f"{', '.join(map(str, self.paths))}: nothing is left after {operation or 'the threshold'}, no voxel "
+            f"{', '.join(map(str, self.paths))}: nothing is left after {plan.operation or 'the threshold'}, no voxel "
             "reaches 0.5; do the masks overlap, is the threshold too high?",
         )
         if plan.symmetry:

@@ -1,6 +1,7 @@
 """Files laid on other grids, and compared."""
 
 import math
+import shlex
 from dataclasses import replace
 from pathlib import Path
 
@@ -8,7 +9,7 @@ import numpy as np
 
 import gpumask
 from gpumask import backend, grids, io, mask, positions, thresholds, units
-from gpumask.errors import InputRefused, OutOfMemory, UsageError, WriteFailed
+from gpumask.errors import InputRefused, OutOfMemory, UsageError
 from gpumask.job import devices, inputs, outputs
 from gpumask.job.timing import timed
 from gpumask.volume import Volume
@@ -158,7 +159,8 @@ def compare(path, other, *, tolerance=None, voxel_size=None, nan_to=None):
     if orders[0] != orders[1]:
         notes.append(
             f"{path} is stored with axes {orders[0]} (mapc, mapr, maps), {other} with {orders[1]}; gpumask reads both "
-            f"as x, y, z, for programs that do not: gpumask grid {path if orders[1] == '1,2,3' else other} -o OUT"
+            f"as x, y, z, for programs that do not: gpumask grid "
+            f"{shlex.quote(str(path if orders[1] == '1,2,3' else other))} -o OUT"
         )
     same = found.same_grid
     if tolerance is not None:
@@ -180,14 +182,10 @@ class _Job:
     """One file in, one file out with its provenance beside it."""
 
     def __init__(self, verb, path, output, others, mode, device, overwrite, progress):
-        self.verb, self.path, self.output = verb, Path(path), Path(output)
+        self.verb, self.path, self.output = verb, Path(path), outputs.named(output, ".json")
         self.mode, self.overwrite = mode, overwrite
         self.progress, self.seconds = progress or (lambda name, share=None: None), {}
-        if not self.output.name:
-            raise WriteFailed(f"{output}: is a folder; give the name of a file")
         self.sidecar = outputs.beside(self.output, ".json")
-        if self.output.suffix.lower() == ".json":
-            raise UsageError(f"{output}: a map needs a name of its own beside {self.sidecar.name}; use .mrc")
         outputs.check((self.output, self.sidecar), (path, *others), overwrite)
         self.device, self.reason = backend.choose(device)
 
@@ -197,6 +195,7 @@ class _Job:
         with timed(self.seconds, "read"):
             volume, self.notes = io.load(self.path, voxel_size=voxel_size, nan_to=nan_to)
             self.digest = io.sha256(self.path)
+        inputs.check_varied(self.path, float(volume.data.min()), float(volume.data.max()))
         return volume
 
     def run(self, name, work):
@@ -340,24 +339,24 @@ def _rescaled(volume, text, _):
     got = made.voxel_size
     if max(abs(v / wanted - 1) for v in got) > grids.SAME_VOXEL_NOTE:
         notes.append(
-            f"the voxel size is {units.by(got, '.5g')} Å instead of {wanted:g}, since the box has an even number of "
+            f"the voxel size is {_edges(got)} Å instead of {wanted:g}, since the box has an even number of "
             f"voxels: {units.by(shape)}"
         )
-    return made, f"rescale to {units.by(got, '.5g')} Å", notes
+    return made, f"rescale to {_edges(got)} Å", notes
 
 
 def _fourier_boxed(volume, text, _):
     shape = _boxes(text)
     _check_room(shape, FOURIER_BYTES)
     made, notes = grids.rescale(volume, shape)
-    return made, f"rescale to {units.by(made.voxel_size, '.5g')} Å", notes
+    return made, f"rescale to {_edges(made.voxel_size)} Å", notes
 
 
 def _cropped(volume, text, _):
     low, colon, high = str(text).partition(":")
     if not colon:
         raise UsageError(f"a crop is given as x,y,z:x,y,z, the low corner and one beyond the high one, got {text!r}")
-    low, high = (_triple(part, "a corner of a crop") for part in (low, high))
+    low, high = (_voxel_triple(part, "a corner of a crop") for part in (low, high))
     _check_room([b - a for a, b in zip(low, high, strict=True)])
     made = grids.crop(volume, low, high)
     return made, f"crop {text}", _cut_off(volume, made)
@@ -415,15 +414,31 @@ def _voxels(triple):
     return ",".join(str(n) for n in units.xyz(triple))
 
 
-def _triple(text, what):
+def _edges(voxel_size):
+    """Voxel edges (z, y, x) as text, once where they are equal."""
+    texts = [format(edge, ".5g") for edge in units.xyz(voxel_size)]
+    return texts[0] if len(set(texts)) == 1 else " x ".join(texts)
+
+
+def _triple(text, what, most=units.LONGEST):
     """``x,y,z`` as (z, y, x) numbers."""
     try:
         numbers = [float(part) for part in str(text).split(",")]
     except ValueError:
         numbers = []
-    if len(numbers) != 3 or not all(abs(n) <= units.LONGEST for n in numbers):
+    if len(numbers) != 3 or not all(map(math.isfinite, numbers)):
         raise UsageError(f"{what} must be three numbers x,y,z, got {text!r}")
+    if max(map(abs, numbers)) > most:
+        raise UsageError(f"{what} is too large: at most {most:.7g} along each axis, got {text!r}")
     return tuple(reversed(numbers))
+
+
+def _voxel_triple(text, what, most=units.LONGEST):
+    """``x,y,z`` as (z, y, x) whole numbers."""
+    numbers = _triple(text, what, most)
+    if not all(map(float.is_integer, numbers)):
+        raise UsageError(f"{what} must be three whole numbers of voxels x,y,z, got {text!r}")
+    return tuple(map(int, numbers))
 
 
 def _check_room(shape, bytes_per_voxel=4):
@@ -439,7 +454,7 @@ def _check_room(shape, bytes_per_voxel=4):
 def _boxes(text):
     """``n`` or ``x,y,z`` as (z, y, x)."""
     text = str(text)
-    return _triple(text if "," in text else f"{text},{text},{text}", "a box")
+    return _voxel_triple(text if "," in text else f"{text},{text},{text}", "a box", grids.LARGEST_BOX)
 
 
 _STEPS = {

@@ -17,11 +17,16 @@ def read_mask(path, reading):
         raise InputRefused(
             f"{path}: has values from {low:.6g} to {high:.6g}, a mask has 0 to 1; make one with gpumask create"
         )
-    if high <= 0:
-        raise InputRefused(f"{path}: is an empty mask, 0 everywhere; make it anew with a lower threshold")
-    if low == high:
-        raise InputRefused(f"{path}: is a mask of everything, {low:g} everywhere; make it anew with a higher threshold")
+    check_varied(path, low, high)
     return volume, notes
+
+
+def check_varied(path, low, high):
+    """Refuse an empty mask and a mask of everything, by their least and greatest value."""
+    if -mask.RANGE_SLACK <= low <= high <= 0:
+        raise InputRefused(f"{path}: is an empty mask, 0 everywhere; make it anew with a lower threshold")
+    if low == high and 0 < low <= 1 + mask.RANGE_SLACK:
+        raise InputRefused(f"{path}: is a mask of everything, {low:g} everywhere; make it anew with a higher threshold")
 
 
 def check_grid(name, volume, other_name, other):

@@ -7,6 +7,7 @@ from gpumask.errors import InputRefused, UsageError
 from gpumask.job import devices, inputs
 
 KINDS = ("mask", "box", "interface", "at")
+INSIDE = 0.5  # a mask covers the voxels where it reaches this
 
 
 def fulcrum(path, *, of=None, at=None, map_path=None, level=None, device=None, voxel_size=None, nan_to=None):
@@ -41,6 +42,11 @@ def fulcrum(path, *, of=None, at=None, map_path=None, level=None, device=None, v
     reading = {"voxel_size": voxel_size, "nan_to": nan_to}
     volume, notes = inputs.read_mask(path, reading) if of in ("mask", "interface") else io.load(path, **reading)
     more = {}
+    if of == "interface" and float(volume.data.max()) < INSIDE:
+        raise InputRefused(
+            f"{path}: is not a mask: its values end at {float(volume.data.max()):.4g} and none reaches {INSIDE}; make "
+            "one with gpumask create"
+        )
     if of == "mask":
         found = mask.centre_of_mass(volume.data)
     elif of == "box":
@@ -56,7 +62,7 @@ def fulcrum(path, *, of=None, at=None, map_path=None, level=None, device=None, v
             with backend.current(device):
                 data = backend.place_array(density.data, device)
                 threshold = thresholds.level(data, str(level), density.voxel_size).value
-                inside = backend.place_array(volume.data, device) >= 0.5
+                inside = backend.place_array(volume.data, device) >= INSIDE
                 return positions.interface(inside, mask.threshold(data, threshold)), threshold
 
         try:

@@ -8,7 +8,7 @@ import numpy as np
 
 import gpumask
 from gpumask import backend, io, mask, shapes, units
-from gpumask.errors import InputNotFound, InputRefused, OutOfMemory, UsageError, WriteFailed
+from gpumask.errors import InputNotFound, InputRefused, OutOfMemory, UsageError
 from gpumask.job import devices, inputs, outputs
 from gpumask.job.timing import timed
 from gpumask.recipe import loads
@@ -35,12 +35,15 @@ def read_shape(path):
         text = path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
         raise InputNotFound(f"{path}: cannot be read as a recipe: {error}") from error
-    if path.suffix == ".toml":
-        return loads(text, "toml"), {}
-    values = loads(text)
+    in_toml = path.suffix == ".toml"
+    values = loads(text, "toml" if in_toml else "json")
+    _check_text(path, values, ("shape",))
+    if in_toml:
+        return values, {}
     options = json.loads(text).get("options")
     if not isinstance(options, dict):
         return values, {}
+    _check_text(path, options, ("like", "times", "mode"))
     triples = {"box": options.get("box"), "voxel_size": options.get("voxel_size_angstrom")}
     for name, triple in triples.items():
         if triple is not None and not isinstance(triple, list):
@@ -59,6 +62,7 @@ def shape(
     box=None,
     voxel_size=None,
     times=None,
+    recipe_path=None,
     device=None,
     mode="float32",
     overwrite=False,
@@ -80,6 +84,8 @@ def shape(
     times : str or Path, optional
         A mask to multiply by the shape, on the same grid; that is the grid where neither `like` nor `box` is given.
         What RELION does with ``--helix --z_percentage``, where the shape is a slab.
+    recipe_path : str or Path, optional
+        The file that `recipe` is from, which is not written over.
     device : str, optional
         See :func:`gpumask.backend.choose`.
     mode, overwrite
@@ -92,13 +98,9 @@ def shape(
     dict
         What ``gpumask shape --json`` prints; triples are x, y, z.
     """
-    output = Path(output)
-    if not output.name:
-        raise WriteFailed(f"{output}: is a folder; give the name of a file")
+    output = outputs.named(output, ".json")
     sidecar = outputs.beside(output, ".json")
-    if output.suffix.lower() == ".json":
-        raise UsageError(f"{output}: a mask needs a name of its own beside {sidecar.name}; use .mrc")
-    outputs.check([output, sidecar], (like, times), overwrite)
+    outputs.check([output, sidecar], (like, times, recipe_path), overwrite)
     device, reason = backend.choose(device)
     progress = progress or (lambda name, share=None: None)
     seconds, notes = {}, []
@@ -169,6 +171,12 @@ def shape(
     return document
 
 
+def _check_text(path, values, names):
+    for name in names:
+        if not isinstance(values.get(name), str | None):
+            raise UsageError(f"{path}: {name} must be text, got {values[name]!r}; correct it or leave it out")
+
+
 def _grid(like, box, voxel_size, times, notes):
     """A Volume of nothing with the grid of the mask, and the data of the mask that it multiplies, or None."""
     if like is not None and box is not None:
@@ -181,7 +189,7 @@ def _grid(like, box, voxel_size, times, notes):
         notes += header.notes
         grid = _nothing(header.shape, header.voxel_size, header.header)
     elif box is not None:
-        if len(box) != 3 or not all(isinstance(n, int) and 0 < n < LARGEST_BOX for n in box):
+        if len(box) != 3 or not all(type(n) is int and 0 < n < LARGEST_BOX for n in box):
             raise UsageError(f"box must be one or three whole numbers of voxels from 1 to {LARGEST_BOX - 1}, got {box}")
         grid = _nothing(box, voxel_size, Header())
     else:
