@@ -302,9 +302,12 @@ def half_maps(half1, half2, voxel_size, onset=None, *, assume_unmasked=False, ke
     Raises
     ------
     InputRefused
-        Different boxes, values that are not finite, or twice the same map.
+        Different boxes, values that are not finite, twice the same map, or one of a single value.
     """
     check_half_maps(half1, half2)
+    for name, half in (("first", half1), ("second", half2)):
+        if bool(half.min() == half.max()):
+            raise InputRefused(f"the {name} half map has one value everywhere; is it the right file?")
     size, shape = units.voxel_edges(voxel_size), half1.shape
     shells = fourier.shells(shape, size)
     share, notes = (None, []) if assume_unmasked else signs_of_a_mask(half1, half2)
@@ -337,8 +340,6 @@ def check_half_maps(half1, half2):
     for name, half in (("first", half1), ("second", half2)):
         if not bool(xp.isfinite(half).all()):
             raise InputRefused(f"the {name} half map has NaN or Inf; mend it, or read it with nan_to=0")
-        if bool(half.min() == half.max()):
-            raise InputRefused(f"the {name} half map has one value everywhere; is it the right file?")
     if bool((half1 == half2).all()):
         raise InputRefused("both half maps are the same map; give the two independent ones")
 
