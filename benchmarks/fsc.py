@@ -72,6 +72,10 @@ class Plain:
         self.halves, self.given, self.size, self.onset = (half1, half2), mask, size, onset
         self.shape, self.count = half1.shape, len(half1) // 2 + 1
         self.index = shell_index(self.shape)
+        squares = [np.fft.fftfreq(n, 1 / n) ** 2 for n in self.shape[:2]] + [
+            np.fft.rfftfreq(self.shape[2], 1 / self.shape[2]) ** 2
+        ]
+        self.beyond = squares[0][:, None, None] + squares[1][:, None] + squares[2] >= onset * onset - 0.5
         self.weights = np.full(self.shape[2] // 2 + 1, 2.0)
         self.weights[0] = 1
         if self.shape[2] % 2 == 0:
@@ -122,7 +126,7 @@ class Plain:
         rng, masked = np.random.default_rng(0), []
         for half in self.halves:
             transform, noise = forward(half), forward(rng.standard_normal(self.shape, np.float32))
-            turned = np.where(self.index >= self.onset, np.abs(transform) * noise / np.abs(noise), transform)
+            turned = np.where(self.beyond, np.abs(transform) * noise / np.abs(noise), transform)
             masked.append(forward(backward(turned, self.shape) * self.given))
         return self.fsc(*masked)
 
@@ -131,7 +135,7 @@ class Plain:
         leaked, spread = [], []
         for half in self.halves:
             transform = forward(half)
-            beyond = self.index >= self.onset
+            beyond = self.beyond
             leaked.append(forward(backward(np.where(beyond, 0, transform), self.shape) * self.given))
             high = backward(np.where(beyond, np.abs(transform) ** 2, 0) + 0j, self.shape)
             spread.append(self.sums(forward(high * around).real) / half.size)
