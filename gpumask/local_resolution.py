@@ -168,7 +168,8 @@ def measure(
         Width of the sphere at half height, ``"50A"`` or px: 1 up to a radius of window/4, 0 from 3/4 window on, a
         raised cosine between. 50 Å (RELION's), or 14 voxels where that is more. A wide one is precise, a narrow one is
         local: it should be 7 times the resolution (Cardone et al. 2013). It smears the FSC over about 1/window, so that
-        a steep one seems to fall later: 8 Å reads as 7.7 Å under 50 Å.
+        a steep one seems to fall later: 8 Å reads as 7.7 Å under 50 Å where the FSC falls
+        smoothly, and as 5.5 to 6.7 Å where a low-pass cuts it off, as with ``relion_postprocess --locres``.
     step : str or float, optional
         Between points, rounded to whole voxels; window/2 (RELION's 25 Å). The grid is laid through the box centre.
     threshold : float

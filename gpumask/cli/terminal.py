@@ -76,6 +76,7 @@ def columns(head, rows):
 
 
 def warn(texts):
+    """Each text as a line on stderr, parameters of the library named as the flags they are."""
     for text in texts:
         print(f"warning: {in_flags(text)}", file=sys.stderr)
 

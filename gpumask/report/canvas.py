@@ -89,6 +89,7 @@ def points(count):
 
 
 def grid(axes):
+    """A light grid behind what is drawn."""
     axes.grid(color="0.9", linewidth=0.6)
     axes.set_axisbelow(True)
 

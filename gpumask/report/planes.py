@@ -12,6 +12,7 @@ NAMES = "zyx"
 
 
 def lengths(shape, edges):
+    """Edges of the box, (z, y, x) in Å."""
     return tuple(n * v for n, v in zip(shape, edges, strict=True))
 
 
@@ -21,6 +22,7 @@ def across(sizes):
 
 
 def tallest(sizes):
+    """Height of the tallest panel; `sizes` as in :func:`across`."""
     return max(sizes[up] for _, up, _ in PLANES)
 
 
