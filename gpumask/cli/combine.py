@@ -1,6 +1,6 @@
 """gpumask combine FILE… -o MASK"""
 
-from gpumask.cli import terminal
+from gpumask.cli import options, terminal
 
 OPERATIONS = {
     "and": "in all of them (soft: the smallest value)",
@@ -67,15 +67,14 @@ def fill(parser):
     )
     group.add_argument("--lowpass", metavar="RES", help="to this resolution")
     group = parser.add_argument_group("files and device")
-    group.add_argument("--voxel-size", metavar="X[,Y,Z]", help="Å; instead of the headers'")
-    group.add_argument("--nan-to", metavar="VALUE", type=float, help="replace NaN and Inf, which are refused otherwise")
+    options.add_reading(group)
     group.add_argument(
         "--mode",
         choices=("float32", "float16", "int8"),
         help="how to store: float32 (default), float16, int8 if binary",
     )
-    group.add_argument("--force", action="store_true", help="overwrite existing files (never an input)")
-    group.add_argument("--device", metavar="DEVICE", help="auto (default), cpu, cuda, cuda:N")
+    options.add_force(group)
+    options.add_device(group)
     group.add_argument("--json", action="store_true", help="print one JSON document")
 
 
@@ -87,7 +86,6 @@ PLAN = (
 
 def run(arguments):
     from gpumask import job
-    from gpumask.cli import options
 
     fill, _, fill_lowpass = (arguments.fill or "zero").partition(":")
     progress = terminal.Progress()

@@ -15,10 +15,7 @@ def fill(parser):
     parser.add_argument(
         "--tolerance", metavar="T", type=float, help="exit 1 also where values differ by more than this (0: at all)"
     )
-    parser.add_argument("--voxel-size", metavar="X[,Y,Z]", help="Å; instead of the headers'")
-    parser.add_argument(
-        "--nan-to", metavar="VALUE", type=float, help="replace NaN and Inf, which are refused otherwise"
-    )
+    options.add_reading(parser)
     parser.add_argument("--json", action="store_true", help="print one JSON document")
 
 

@@ -34,6 +34,8 @@ def fill(parser):
     group.add_argument("--gaussian", metavar="SD", help="Gaussian of this standard deviation, as ChimeraX sDev: 2A")
     group = parser.add_argument_group("files and device")
     options.add_reading(group)
+    options.add_device(group)
+    options.add_force(group)
     group.add_argument("--mode", choices=("float32", "float16"), help="how to store: float32 (default), float16")
     group.add_argument("--json", action="store_true", help="print one JSON document, that of OUT.json")
 

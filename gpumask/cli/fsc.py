@@ -57,6 +57,8 @@ def fill(parser):
     group.add_argument("--b-factor", metavar="B", type=float, help="sharpen that map by this many Å², such as -80")
     group = parser.add_argument_group("files and device")
     options.add_reading(group)
+    options.add_device(group)
+    options.add_force(group)
     group.add_argument("--json", action="store_true", help="print one JSON document, that of fsc.json")
 
 

@@ -21,11 +21,8 @@ def fill(parser):
     parser.add_argument(
         "--at", metavar="X,Y,Z[A]", help="this point: px from the corner, Å with A, px from the box centre with centre"
     )
-    parser.add_argument("--voxel-size", metavar="X[,Y,Z]", help="Å; instead of the headers'")
-    parser.add_argument(
-        "--nan-to", metavar="VALUE", type=float, help="replace NaN and Inf, which are refused otherwise"
-    )
-    parser.add_argument("--device", metavar="DEVICE", help="auto (default), cpu, cuda, cuda:N")
+    options.add_reading(parser)
+    options.add_device(parser)
     parser.add_argument("--json", action="store_true", help="print one JSON document")
 
 

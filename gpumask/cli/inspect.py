@@ -1,6 +1,6 @@
 """gpumask inspect FILE"""
 
-from gpumask.cli import terminal
+from gpumask.cli import options, terminal
 
 JUDGED = ("equivalent_edge_px", "minimum_soft_edge_px", "voxel_size_angstrom", "power_db", "resolution")
 
@@ -10,23 +10,19 @@ def fill(parser):
     parser.set_defaults(run=run)
     parser.add_argument("file", metavar="FILE", help="map or mask (MRC/CCP4, .gz and .bz2 too)")
     parser.add_argument("--resolution", metavar="RES", help="expected resolution, 3.5A; judges the edge of a mask")
-    parser.add_argument("--voxel-size", metavar="X[,Y,Z]", help="Å; instead of the header's")
-    parser.add_argument(
-        "--nan-to", metavar="VALUE", type=float, help="replace NaN and Inf, which are refused otherwise"
-    )
-    parser.add_argument("--device", metavar="DEVICE", help="auto (default), cpu, cuda, cuda:N")
+    options.add_reading(parser)
+    options.add_device(parser)
     parser.add_argument("--json", action="store_true", help="print one JSON document")
 
 
 def run(arguments):
     from gpumask import job
-    from gpumask.cli.options import voxel_size
 
     found = job.inspect(
         arguments.file,
         resolution=arguments.resolution,
         device=arguments.device,
-        voxel_size=voxel_size(arguments.voxel_size),
+        voxel_size=options.voxel_size(arguments.voxel_size),
         nan_to=arguments.nan_to,
     )
     terminal.warn(found["warnings"])

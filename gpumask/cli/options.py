@@ -31,10 +31,18 @@ def add_correlation(group):
 
 
 def add_reading(group):
-    """How files are read, and where the work is done."""
+    """How files are read."""
     group.add_argument("--voxel-size", metavar="X[,Y,Z]", help="Å; instead of the headers'")
     group.add_argument("--nan-to", metavar="VALUE", type=float, help="replace NaN and Inf, which are refused otherwise")
+
+
+def add_device(group):
+    """Where the work is done."""
     group.add_argument("--device", metavar="DEVICE", help="auto (default), cpu, cuda, cuda:N")
+
+
+def add_force(group):
+    """What becomes of files that are there."""
     group.add_argument("--force", action="store_true", help="overwrite existing files (never an input)")
 
 

@@ -23,6 +23,8 @@ def fill(parser):
     group = parser.add_argument_group("files and device")
     add_mode(group)
     options.add_reading(group)
+    options.add_device(group)
+    options.add_force(group)
     group.add_argument("--json", action="store_true", help="print one JSON document, that of OUT.json")
 
 

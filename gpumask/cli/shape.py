@@ -71,8 +71,8 @@ def fill(parser):
         choices=("float32", "float16", "int8"),
         help="how to store: float32 (default), float16, int8 if binary",
     )
-    group.add_argument("--force", action="store_true", help="overwrite existing files (never an input)")
-    group.add_argument("--device", metavar="DEVICE", help="auto (default), cpu, cuda, cuda:N")
+    options.add_force(group)
+    options.add_device(group)
     group.add_argument("--json", action="store_true", help="print one JSON document, that of MASK.json")
 
 

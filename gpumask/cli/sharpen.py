@@ -27,6 +27,8 @@ def fill(parser):
     group.add_argument("--star", action="store_true", help="also write MAP.star, as RELION's postprocess.star")
     group.add_argument("--plot", action="store_true", help="also draw the Guinier plot to MAP.png (extra: plot)")
     options.add_reading(group)
+    options.add_device(group)
+    options.add_force(group)
     group.add_argument("--json", action="store_true", help="print one JSON document, that of MAP.json")
 
 

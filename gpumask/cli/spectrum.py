@@ -2,7 +2,7 @@
 
 import os
 
-from gpumask.cli import terminal
+from gpumask.cli import options, terminal
 
 WITHOUT_TARGET = (10, 5)  # Å, where leakage is told without a resolution
 
@@ -37,17 +37,15 @@ def fill(parser):
     group.add_argument("--slices", metavar="FILE", help="draw slices of one mask in real and Fourier space")
     group.add_argument("--map", metavar="MAP", help="map to draw with the slices")
     group.add_argument("--at", metavar="X,Y,Z", help="cut here: px from the corner, or Å as in 178.2,178.6,180.9A")
-    group.add_argument("--force", action="store_true", help="overwrite existing files")
+    options.add_force(group)
     group = parser.add_argument_group("files and device")
-    group.add_argument("--voxel-size", metavar="X[,Y,Z]", help="Å; instead of the headers'")
-    group.add_argument("--nan-to", metavar="VALUE", type=float, help="replace NaN and Inf, which are refused otherwise")
-    group.add_argument("--device", metavar="DEVICE", help="auto (default), cpu, cuda, cuda:N")
+    options.add_reading(group)
+    options.add_device(group)
     group.add_argument("--json", action="store_true", help="print one JSON document: a list with one object per mask")
 
 
 def run(arguments):
     from gpumask import job
-    from gpumask.cli.options import voxel_size
 
     progress = terminal.Progress()
     try:
@@ -61,7 +59,7 @@ def run(arguments):
                 )
             },
             volume=arguments.map,
-            voxel_size=voxel_size(arguments.voxel_size),
+            voxel_size=options.voxel_size(arguments.voxel_size),
             overwrite=arguments.force,
             progress=progress,
         )

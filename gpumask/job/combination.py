@@ -285,7 +285,7 @@ def _application(plan, apply, fill, fill_lowpass, seed, low_mask, low_resolution
     if seed is not None and fill != "noise":
         raise UsageError("a seed is one of noise: give --apply MAP --fill noise, or leave --seed out")
     if apply is None:
-        if fill != "zero" or low_mask is not None:
+        if fill != "zero" or fill_lowpass is not None or low_mask is not None:
             raise UsageError("a background or a low-passed part is one of a map; give the map with --apply")
         return None
     if plan.operation == "partition" or test:
