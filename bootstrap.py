@@ -30,7 +30,7 @@ DEBIAN_WHEELS = Path("/usr/share/python-wheels")
 # verb: the extras it needs, the programs it runs one after the other
 TASKS = {
     "demo": (["fast", "plot"], [[VENV / "bin" / "gpumask", "demo", "-o", "demo", "--force"]]),
-    "test": (["fast", "plot", "test"], [[PYTHON, "-m", "pytest", "-m", "not slow"]]),
+    "test": (["fast", "plot", "test"], [[PYTHON, "-m", "pytest", "-n", "auto", "--dist=loadfile", "-m", "not slow"]]),
     "lint": (["test"], [[PYTHON, "-m", "ruff", "check"], [PYTHON, "-m", "ruff", "format", "--check"]]),
     "bench": (["fast", "bench"], [[PYTHON, "-m", "benchmarks"]]),
     "gpu-check": (["fast", "test"], [[PYTHON, "-m", "benchmarks.gpu_check"]]),

@@ -20,7 +20,7 @@ import numpy as np
 
 from gpumask.errors import UsageError
 
-WORDS = ("create", "regions", "resampling", "spectrum", "fsc", "start", "gpu")
+WORDS = ("create", "regions", "resampling", "spectrum", "fsc", "start", "watershed", "sweep", "advise", "batch", "gpu")
 
 
 @dataclass
@@ -50,9 +50,20 @@ class Table:
     note: str = ""
 
 
-def run(word=None, device=None, box=None, as_json=False, save=None):
-    """Run one benchmark and print its tables; `save` names a file for the JSON document, which grows table by table.
-    Returns the exit code."""
+@dataclass
+class Findings:
+    """A table of what was found, not of times. A row has a `name` and of each column a number, text, None, or three
+    numbers: a value and its interval."""
+
+    title: str
+    columns: tuple
+    rows: list
+    note: str = ""
+
+
+def run(word=None, device=None, box=None, as_json=False, save=None, form=None):
+    """Run one benchmark and print its tables; `save` names a file for the JSON document, which grows table by table;
+    `form` is how much of it is run, where there is a choice. Returns the exit code."""
     word = word or ("gpu" if device == "cuda" else "create")
     if (word == "gpu" and device == "cpu") or (word != "gpu" and device == "cuda"):
         raise UsageError(f"benchmark {word!r} does not run on the device {device!r}")
@@ -60,10 +71,16 @@ def run(word=None, device=None, box=None, as_json=False, save=None):
         raise UsageError(f"benchmark must be one of {', '.join(WORDS)}, got {word!r}")
     if box is not None and box < 32:
         raise UsageError(f"the box of a benchmark must be at least 32 voxels, got {box}")
+    module = importlib.import_module(f".{word}", __name__)
+    if form is not None and not hasattr(module, "FORMS"):
+        raise UsageError(f"benchmark {word!r} has one form; leave the form out")
     document = {"benchmark": word, "machine": machine(), "tables": []}
-    for table in importlib.import_module(f".{word}", __name__).tables(box):
-        measure(table)
-        document["tables"].append(as_rows(table))
+    for table in module.tables(box) if form is None else module.tables(box, form):
+        if isinstance(table, Findings):
+            document["tables"].append(vars(table))
+        else:
+            measure(table)
+            document["tables"].append(as_rows(table))
         if not as_json:
             show(document["tables"][-1])
         if save:
@@ -105,6 +122,9 @@ def as_rows(table):
 
 def show(table):
     """Print a table of rows."""
+    if "columns" in table:
+        show_findings(table)
+        return
     width = max(len(row["name"]) for row in table["rows"])
     percent = "percent_of_copy" in table["rows"][0]
     print(f"\n{table['title']}")
@@ -114,6 +134,27 @@ def show(table):
         share = f"{row['percent_of_copy']:>9.1f}  " if percent else ""
         print(f"{row['name']:<{width}}  {row['seconds_median']:>10.5f}  {row['times_base']:>8.2f}  {share}{error:>8}")
     print(f"base: {table['base']}. {table['note']}".rstrip(), flush=True)
+
+
+def show_findings(table):
+    """Print what was found, the columns numbered where their names would not fit."""
+    print(f"\n{table['title']}")
+    lines = [["", *(f"[{i}]" for i in range(1, len(table["columns"]) + 1))]]
+    lines += [[row["name"], *(_told(row.get(column)) for column in table["columns"])] for row in table["rows"]]
+    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+    for line in lines:
+        cells = (cell.rjust(width) for cell, width in zip(line[1:], widths[1:], strict=True))
+        print("  ".join([line[0].ljust(widths[0]), *cells]))
+    print("; ".join(f"[{i}] {column}" for i, column in enumerate(table["columns"], 1)))
+    print(table["note"], flush=True)
+
+
+def _told(value):
+    if value is None:
+        return "-"
+    if isinstance(value, list):
+        return "{:.2f} ({:.2f} to {:.2f})".format(*value)
+    return value if isinstance(value, str) else f"{value:.4g}"
 
 
 def peak_memory(begin, call, array):

@@ -8,7 +8,7 @@ import gpumask
 from gpumask import backend, cuda, local_resolution
 from gpumask.errors import DeviceNotFound
 
-from . import Case, Table, fsc, spectrum
+from . import Case, Table, fsc, spectrum, watershed
 from .create import DILATION, LEVEL, SOFT_EDGE, _has, particle
 
 BOXES = (128, 256, 512, 1024)
@@ -19,6 +19,7 @@ CPU_BOX = 1024  # the CPU's result is waited for and compared up to this box
 EDT_BOX = 512  # ~90 bytes a voxel
 CHAIN_BOX = 512  # and more: a mask and its shell power, one after the other
 FSC_BOXES = (256, 512)
+WATERSHED_BOXES = (256, 512)
 PARTICLE_BOX = 256  # larger ones repeat its voxels: to smooth noise takes 36 s at 512³ and minutes at 1024³
 CALLS = 10  # launched together, so that the host's part of a call hides behind the device's
 
@@ -41,6 +42,8 @@ def tables(box):
             yield chain(edge, bandwidth)
         if edge in FSC_BOXES:
             yield half_maps(edge)
+        if edge in WATERSHED_BOXES:
+            yield regions(edge, bandwidth)
 
 
 def timed(function, calls=1):
@@ -222,6 +225,35 @@ def half_maps(box):
             cases.append(Case(f"{name}, {where}", timed(function), error, rounds))
     note = f"max |Δ| is between GPU and CPU: of the curve {curve}, and of the local resolution in Å."
     return Table(f"Half maps: {box}³, resident", cases, cases[0].name, note=note)
+
+
+def regions(box, bandwidth):
+    """Watershed of a particle with detail, resident; a larger box holds several of them, so that no voxels are equal.
+    Bytes are those of kernels/watershed.cu."""
+    cupy = cuda.cupy()
+    edge = min(box, PARTICLE_BOX)
+    volume = np.tile(particle(edge) + watershed.detail(edge), (box // edge,) * 3)
+    device = cupy.asarray(volume)
+    foreground = gpumask.mask.threshold(device, LEVEL)
+
+    def body():
+        return backend.of(device).watershed(device, foreground, True)[0]
+
+    wanted = gpumask.watershed.label(volume, LEVEL)
+    share = float((wanted > 0).mean())
+    runs = [
+        ("gpumask, GPU", lambda: gpumask.watershed.label(device, LEVEL), 5),
+        ("its kernels, in the whole box", body, 5),
+        ("gpumask, CPU", lambda: gpumask.watershed.label(volume, LEVEL), 3),
+    ]
+    cases = []
+    for name, function, rounds in runs:
+        error = float((backend.to_numpy(function()) != wanted).sum())  # also the warm-up
+        cases.append(Case(name, timed(function), error, rounds, bytes=31 + 12 * share))
+    note = (
+        f"{wanted.max()} regions in {100 * share:.0f} % of the box. max |Δ| counts voxels that differ from the CPU's."
+    )
+    return Table(f"Watershed: {box}³, resident", cases, cases[0].name, box**3, bandwidth, note)
 
 
 def against_peers(box, bandwidth):

@@ -46,6 +46,7 @@ VARIANTS = {
         "complex128": {"DOUBLE": 1, "POWER": 0, "TRANSPOSED": 0},
         "complex128-power": {"DOUBLE": 1, "POWER": 1, "TRANSPOSED": 0},
     },
+    "watershed": {"int32": {"INDEX": "int"}, "int64": {"INDEX": "long long"}},
 }
 
 # -fmad=false: a product and a sum round twice, as numpy rounds them. A kernel that wants a fused one writes fma().

@@ -1,5 +1,7 @@
 """Fourier transforms of real maps, radial filters, and sums over resolution shells."""
 
+from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass, field
 from functools import lru_cache
 
@@ -11,10 +13,36 @@ from gpumask.units import shell_frequency_step, voxel_edges
 
 CONVENTIONS = ("hermitian", "relion")
 
+_count = ContextVar("transforms of boxes that are made within counting()", default=None)
+
+
+class Count:
+    """Transforms of boxes that were made: `made`, a real array's as 1, an even array's, which is half the work, as
+    0.5."""
+
+    made = 0.0
+
+
+@contextmanager
+def counting():
+    """Count the transforms that are made within, in the :class:`Count` that the block is given."""
+    token = _count.set(Count())
+    try:
+        yield _count.get()
+    finally:
+        _count.reset(token)
+
+
+def _counted_as(work):
+    count = _count.get()
+    if count is not None:
+        count.made += work
+
 
 def rfftn(array, dtype="float64"):
     """Transform of a real array over all axes, in float64 (complex128) or in float32 (complex64); half of it along the
     last axis."""
+    _counted_as(1)
     fft = _fft(array)
     if backend.is_cupy(array) or array.dtype == dtype:
         return fft.rfftn(array.astype(dtype, copy=False), **_workers(array))
@@ -31,6 +59,7 @@ def rfftn(array, dtype="float64"):
 def irfftn(spectrum, shape, dtype=None):
     """The real array of `shape` that :func:`rfftn` gave `spectrum` for, in its precision or as `dtype`; `spectrum` is
     used up."""
+    _counted_as(1)
     fft = _fft(spectrum)
     dtype = dtype or spectrum.real.dtype
     if backend.is_cupy(spectrum):
@@ -44,6 +73,35 @@ def irfftn(spectrum, shape, dtype=None):
 
     over_planes(along_x, spectrum)
     return array
+
+
+def even_transform(array, shape):
+    """Transform of an even real array, ``a(-x) = a(x)``, such as an autocorrelation: half the work of :func:`rfftn`.
+
+    Parameters
+    ----------
+    array : array of float, shape (nz // 2 + 1, y, x)
+        Planes 0 to nz // 2; the others follow from them.
+    shape : tuple of int
+        The whole box (z, y, x).
+
+    Returns
+    -------
+    array of float, shape (z, y, nx // 2 + 1)
+        The half transform, real.
+    """
+    _counted_as(0.5)
+    fft = _fft(array)
+    lines = fft.fft(fft.rfft(array, axis=2, **_workers(array)), axis=1, **_workers(array, overwrite_x=True))
+    return fft.hfft(lines, shape[0], axis=0, **_workers(array, overwrite_x=True))
+
+
+def even_inverse(spectrum, shape):
+    """The array that :func:`even_transform` gave the real half transform `spectrum` for."""
+    _counted_as(0.5)
+    fft = _fft(spectrum)
+    lines = fft.ifft(fft.ihfft(spectrum, axis=0, **_workers(spectrum)), axis=1, **_workers(spectrum, overwrite_x=True))
+    return fft.irfft(lines, shape[2], axis=2, **_workers(spectrum, overwrite_x=True))
 
 
 def over_planes(function, array):
@@ -219,6 +277,7 @@ def shell_power(array, voxel_size, shape=None, bins=1):
 
 
 def _shell_power(array, shape, squares, weights, count, each=None):
+    _counted_as(1)
     if shape is None:
         shape, box = array.shape, backend.of(array).bounding_box(array != 0)
         array = array[box or (slice(1),) * 3]
@@ -287,44 +346,64 @@ def on_shell(array, voxel_size, shell, shape=None):
     power, weights : numpy arrays, shape (n,)
         ``|F|²`` and the multiplicity, 1 or 2.
     """
-    found = shells(shape or array.shape, voxel_size)
-    low, high = max(shell - 0.5, 0.0) ** 2, (shell + 0.5) ** 2
-    parts = []
+    shape = shape or array.shape
+    found = shells(shape, voxel_size)
+    chosen = _OnShell(shape, voxel_size, shell)
+    sums = _shell_power(array, shape, found.squares, found.weights, found.count, chosen.collect)
+    return sums, *chosen.coefficients()
 
-    def collect(planes, rows, block):
+
+def coefficients_on_shell(spectrum, shape, voxel_size, shell):
+    """The last three that :func:`on_shell` returns, of a half transform that is there."""
+    chosen = _OnShell(shape, voxel_size, shell)
+    rows = range(shape[1])
+    over_planes(lambda start, stop: chosen.collect(range(start, stop), rows, spectrum[start:stop]), spectrum)
+    return chosen.coefficients()
+
+
+class _OnShell:
+    """Coefficients of a half transform that comes in blocks, whose frequencies round to one shell."""
+
+    def __init__(self, shape, voxel_size, shell):
+        self.shape, self.edges, self.shell = shape, voxel_edges(voxel_size), shell
+        self.shells, self.parts = shells(shape, voxel_size), []
+
+    def collect(self, planes, rows, block):
         """Of each row of the half transform the few columns whose frequencies may do, then those that do."""
+        low, high = max(self.shell - 0.5, 0.0) ** 2, (self.shell + 0.5) ** 2
+        squares = self.shells.squares
         planes, rows = numpy.asarray(planes), numpy.asarray(rows)
-        z, y, x = found.squares[0][planes], found.squares[1][rows], found.squares[2]
+        z, y, x = squares[0][planes], squares[1][rows], squares[2]
         rest = (z[:, None] + y).reshape(-1)
         near = numpy.flatnonzero(rest < high * (1 + _ROUNDING))
         first = numpy.searchsorted(x, low - rest[near] - _ROUNDING * high)
         counts = numpy.searchsorted(x, high - rest[near] + _ROUNDING * high) - first
         column = numpy.arange(counts.sum()) - numpy.repeat(numpy.cumsum(counts) - counts - first, counts)
         plane, row = numpy.divmod(numpy.repeat(near, counts), len(y))
-        kept = (numpy.sqrt((y[row] + x[column]) + z[plane]) + 0.5).astype(int) == shell
+        kept = (numpy.sqrt((y[row] + x[column]) + z[plane]) + 0.5).astype(int) == self.shell
         plane, row, column = plane[kept], row[kept], column[kept]
         xp = backend.xp(block)
         values = backend.to_numpy(block[xp.asarray(plane), xp.asarray(row), xp.asarray(column)])
-        parts.append((planes[plane], rows[row], column, values))
+        self.parts.append((planes[plane], rows[row], column, values))
 
-    sums = _shell_power(array, shape, found.squares, found.weights, found.count, collect)
-    plane, row, column, values = (numpy.concatenate(values) for values in zip(*parts, strict=True))
-    order = numpy.lexsort((column, row, plane))  # threads come as they like
-    plane, row, column, values = (values[order] for values in (plane, row, column, values))
-    edges = voxel_edges(voxel_size)
-    nz, ny, nx = shape or array.shape
-    vectors = numpy.stack(
-        [
-            numpy.fft.fftfreq(nz, edges[0])[plane],
-            numpy.fft.fftfreq(ny, edges[1])[row],
-            numpy.fft.rfftfreq(nx, edges[2])[column],
-        ],
-        axis=1,
-    )
-    length = numpy.sqrt((vectors * vectors).sum(axis=1))
-    length[length == 0] = 1.0  # shell 0
-    power = values.real.astype(float) ** 2 + values.imag.astype(float) ** 2
-    return sums, vectors / length[:, None], power, found.weights[column]
+    def coefficients(self):
+        """Directions, power and multiplicity, in an order that no thread changes."""
+        plane, row, column, values = (numpy.concatenate(values) for values in zip(*self.parts, strict=True))
+        order = numpy.lexsort((column, row, plane))  # threads come as they like
+        plane, row, column, values = (values[order] for values in (plane, row, column, values))
+        (nz, ny, nx), edges = self.shape, self.edges
+        vectors = numpy.stack(
+            [
+                numpy.fft.fftfreq(nz, edges[0])[plane],
+                numpy.fft.fftfreq(ny, edges[1])[row],
+                numpy.fft.rfftfreq(nx, edges[2])[column],
+            ],
+            axis=1,
+        )
+        length = numpy.sqrt((vectors * vectors).sum(axis=1))
+        length[length == 0] = 1.0  # shell 0
+        power = values.real.astype(float) ** 2 + values.imag.astype(float) ** 2
+        return vectors / length[:, None], power, self.shells.weights[column]
 
 
 def central_planes(array):

@@ -13,7 +13,7 @@ import numpy
 from gpumask import backend, interpolation, mask, regions, units
 from gpumask.errors import InputRefused, UsageError
 from gpumask.interpolation import LATTICE
-from gpumask.volume import Volume
+from gpumask.volume import Header, Volume
 
 SAME_VOXEL_ERROR, SAME_VOXEL_NOTE = 1e-2, 1e-3  # relative
 METHODS = ("exact", "trilinear", "fourier")
@@ -148,6 +148,21 @@ def origin_of(header, position, voxel_size):
     if not any(header.origin) and max(abs(s - n) for s, n in zip(steps, nearest, strict=True)) <= LATTICE:
         return replace(header, nstart=nearest)
     return replace(header, origin=tuple(map(float, position)), nstart=nearest if any(header.nstart) else (0, 0, 0))
+
+
+def empty(shape, voxel_size, header=None):
+    """A grid without data: a Volume of zeros that take no memory, read-only.
+
+    Parameters
+    ----------
+    shape : tuple of int
+        (z, y, x).
+    voxel_size : float or tuple of float
+        Å (z, y, x).
+    header : Header, optional
+        Where it lies.
+    """
+    return Volume(numpy.broadcast_to(numpy.float32(0), _box(shape)), voxel_size, header or Header())
 
 
 def crop(volume, low, high):

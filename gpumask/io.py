@@ -183,6 +183,30 @@ class Slabs:
             self.notes.append(text)
 
 
+def unpacked(path, most):
+    """The bytes of a file of another format, unpacked where it is gzip or bzip2.
+
+    Parameters
+    ----------
+    path : str or Path
+    most : int
+        Bytes that such a file can have; one that is or unpacks to more is refused before it fills the memory.
+
+    Raises
+    ------
+    InputNotFound, InputRefused
+        The file is not there, is damaged, or holds more than `most` bytes or than the machine has room for.
+    """
+    path = Path(path)
+    available = backend.available_memory()
+    most = most if available is None else min(most, available // 4)  # beside what is made of them
+    with _refusals(path), _open(path) as (stream, size):
+        data = b"" if size is not None and size > most else stream.read(most + 1)
+    if len(data) > most or (size or 0) > most:
+        raise InputRefused(f"{path}: holds more than {most / 2**20:.0f} MiB unpacked, which is too much to read")
+    return data
+
+
 def write(path, volume, *, mode="float32", overwrite=False, label=None):
     """Write a volume as MRC (mode 2, ISPG 1, the volume's origin and NSTART, true statistics).
 

@@ -33,8 +33,8 @@ def _float32(level):
         return numpy.float32(level)
 
 
-def squared_distance(base, reach_px, sampling=None):
-    """Squared distance to the nearest foreground voxel, exact up to `reach_px`.
+def squared_distance(base, reach_px, sampling=None, inverted=False):
+    """Squared distance to the nearest foreground voxel, or background voxel where `inverted`, exact up to `reach_px`.
 
     Parameters
     ----------
@@ -52,7 +52,7 @@ def squared_distance(base, reach_px, sampling=None):
     """
     foreground = _foreground(base)
     reach = _Reach(_length(reach_px, "reach"), sampling, foreground.shape)
-    return backend.of(foreground).distance(foreground, reach.costs, reach.cap)
+    return backend.of(foreground).distance(foreground, reach.costs, reach.cap, inverted)
 
 
 def dilate(base, radius_px, sampling=None):
@@ -67,15 +67,21 @@ def dilate(base, radius_px, sampling=None):
     return _within(_foreground(base), _length(radius_px, "dilation"), sampling)
 
 
-def erode(base, radius_px, sampling=None):
+def erode(base, radius_px, sampling=None, squares=None):
     """Keep foreground whose distance to the nearest background voxel is > `radius_px`: the complement of the dilated
     complement.
+
+    `squares` are the ``squared_distance(base, reach, sampling, inverted=True)`` of a reach of `radius_px` or more,
+    where they are known already.
 
     Returns
     -------
     array of bool
     """
-    return _eroded(_foreground(base), _length(radius_px, "erosion"), sampling)
+    foreground, radius = _foreground(base), _length(radius_px, "erosion")
+    if squares is None:
+        return _eroded(foreground, radius, sampling)
+    return foreground & (squares > min(_limit(radius, sampling), _Reach(radius, sampling, foreground.shape).limit))
 
 
 def edge_profile(position, edge="cosine", xp=None):
@@ -192,6 +198,42 @@ def soft_mask(base, dilation_px=0, soft_edge_px=0, edge=None, style="euclidean",
     if edge == "convolved" and width > 0:
         return _convolved(foreground, radius, width, sampling)
     return _by_distance(foreground, radius, width, edge, sampling)
+
+
+def from_distance(squares, dilation_px=0, soft_edge_px=0, edge="cosine", sampling=None):
+    """:func:`soft_mask` of a base whose distances are known, so that many masks cost one distance field.
+
+    Parameters
+    ----------
+    squares : array
+        :func:`squared_distance` of the base, with a reach of `dilation_px` + `soft_edge_px` or more.
+    dilation_px : float
+        At least 0; an eroded base has distances of its own.
+    soft_edge_px, edge, sampling
+        See :func:`soft_mask`; not the ``convolved`` edge.
+
+    Returns
+    -------
+    array of float32, shape (z, y, x)
+        The same bytes as from :func:`soft_mask`.
+    """
+    xp = backend.xp(squares)
+    radius, width = _length(dilation_px, "dilation"), _length(soft_edge_px, "soft edge")
+    if sampling is None:
+        table = xp.asarray(edge_table(radius, width, edge, max(int(squares.max()), _floor_square(radius + width))))
+        mask = xp.empty(squares.shape, xp.float32)
+
+        def look_up(start, stop):
+            mask[start:stop] = table[squares[start:stop]]
+
+        fourier.over_planes(look_up, mask)
+        return mask
+    near = squares <= radius * radius + SLACK
+    mask = near.astype(xp.float32)
+    if width > 0:
+        soft = (squares < _Reach(radius + width, sampling, squares.shape).cap) & ~near
+        mask[soft] = edge_profile((xp.sqrt(squares[soft]) - radius) / width, edge, xp)
+    return mask
 
 
 def invert(mask):
@@ -364,13 +406,7 @@ def _by_distance(foreground, radius, width, edge, sampling):
         return body.soft_mask(
             foreground, reach.costs, reach.cap, xp.asarray(edge_table(radius, width, edge, reach.limit))
         )
-    squares = body.distance(foreground, reach.costs, reach.cap)
-    near = squares <= radius * radius + SLACK
-    mask = near.astype(xp.float32)
-    if width > 0:
-        soft = (squares < reach.cap) & ~near
-        mask[soft] = edge_profile((xp.sqrt(squares[soft]) - radius) / width, edge, xp)
-    return mask
+    return from_distance(body.distance(foreground, reach.costs, reach.cap), radius, width, edge, sampling)
 
 
 def _convolved(foreground, radius, width, sampling):

@@ -153,27 +153,12 @@ def _make(volume, recipe, progress, like, names):
     seconds, notes = {}, []
     step = timer(seconds, progress)
     with step("filter"):
-        bad = volume.data.size - int(backend.xp(volume.data).isfinite(volume.data).sum())
-        if bad:
-            raise InputRefused(f"{names[0]} has {bad} voxels that are NaN or Inf; replace them")
-        data = _filtered(volume, recipe)
+        check_finite(volume.data, names[0])
+        data = filtered(volume, recipe)
         backend.synchronize(data)
-    with step("threshold"):
-        level, high = (
-            None if text is None else thresholds.level(data, text, volume.voxel_size, recipe.absolute_value)
-            for text in (recipe.threshold, recipe.hysteresis)
-        )
-        base = mask.threshold(data, level.value, recipe.absolute_value)
-        check_foreground(bool(base.any()), level.value, top(data, recipe))
-        cores = None
-        if high is not None:
-            check_hysteresis(level, high)
-            cores = mask.threshold(data, high.value, recipe.absolute_value)
+    base, level, high, more = found_base(data, recipe, volume, step)
+    notes += more
     del data
-    if cleans(recipe):
-        with step("clean-up"):
-            base, more = _cleaned(base, cores, recipe, Place.of(recipe, volume))
-            notes += more
     if like is not None:
         with step("paste"):
             base, more = grids.paste(names[0], volume.with_data(base), names[1], like)
@@ -201,6 +186,44 @@ def _make(volume, recipe, progress, like, names):
         hysteresis=high,
         warnings=[*notes, *level.warnings, *(high.warnings if high else ()), *made.warnings],
     )
+
+
+def found_base(data, recipe, grid, step):
+    """The binary base of a recipe.
+
+    Parameters
+    ----------
+    data : array of float32
+        The filtered map, see :func:`filtered`.
+    recipe : MaskRecipe
+    grid : Volume
+        Whose grid `data` is on.
+    step : callable
+        See :func:`timer`.
+
+    Returns
+    -------
+    base : array of bool
+    level, high : Level
+        The threshold, and that of hysteresis or None.
+    notes : list of str
+    """
+    with step("threshold"):
+        level, high = (
+            None if text is None else thresholds.level(data, text, grid.voxel_size, recipe.absolute_value)
+            for text in (recipe.threshold, recipe.hysteresis)
+        )
+        base = mask.threshold(data, level.value, recipe.absolute_value)
+        check_foreground(bool(base.any()), level.value, top(data, recipe))
+        cores = None
+        if high is not None:
+            check_hysteresis(level, high)
+            cores = mask.threshold(data, high.value, recipe.absolute_value)
+    if not cleans(recipe):
+        return base, level, high, []
+    with step("clean-up"):
+        base, notes = _cleaned(base, cores, recipe, Place.of(recipe, grid))
+    return base, level, high, notes
 
 
 @dataclass(frozen=True)
@@ -293,6 +316,13 @@ def top(data, recipe):
     return max(high, -float(data.min())) if recipe.absolute_value else high
 
 
+def check_finite(data, name):
+    """Refuse a map with NaN or Inf."""
+    bad = data.size - int(backend.xp(data).isfinite(data).sum())
+    if bad:
+        raise InputRefused(f"{name} has {bad} voxels that are NaN or Inf; replace them")
+
+
 def check_foreground(any_foreground, level, highest):
     """Refuse a threshold above the map."""
     if not any_foreground:
@@ -342,7 +372,8 @@ def memory_needed(shape, voxel_size, recipe):
     return needed
 
 
-def _filtered(volume, recipe):
+def filtered(volume, recipe):
+    """The map that the threshold of a recipe is compared with, float32."""
     size = volume.voxel_size
     if recipe.lowpass:
         return filters.lowpass(volume.data, units.angstrom(recipe.lowpass), size)

@@ -11,7 +11,7 @@ NEIGHBOURS = 3**0.5  # px: as far as the 26 neighbours of a voxel
 
 
 def point(text, volume):
-    """A point in words as corner-origin px (z, y, x).
+    """A point in words as corner-origin px (z, y, x); within 1e-4 px of whole numbers it is those.
 
     Parameters
     ----------
@@ -30,11 +30,11 @@ def point(text, volume):
         Not three finite numbers, or an unknown unit.
     """
     numbers, unit = parse_position(text, "point")
-    if unit == "px":
-        return numbers
     if unit == "A":
-        return units.angstrom_to_corner_px(numbers, volume.voxel_size, volume.origin)
-    return units.centre_px_to_corner_px(numbers, volume.shape)
+        numbers = units.angstrom_to_corner_px(numbers, volume.voxel_size, volume.origin)
+    if unit == "centre":
+        numbers = units.centre_px_to_corner_px(numbers, volume.shape)
+    return tuple(map(units.snap, numbers))
 
 
 def displacement(text, voxel_size):

@@ -74,7 +74,7 @@ class FSC:
         ``randomized`` (n, one draw), ``predicted`` (n, expected), ``corrected`` and ``corrected_predicted`` (c with
         either n), ``band_low`` and ``band_high`` (95 % band of the latter), ``spherical``, ``loose``, ``tight``,
         ``prewhitened``, ``mfsc`` (cross-checks), ``ssnr`` of the mean map, ``n_coefficients``, ``n_effective``; with a
-        mass ``part``, with a reference map ``reference``.
+        mass ``part``, with a reference map ``reference``, with a model ``map_model`` and ``map_model_unmasked``.
     onset : int or None
         First shell whose phases are randomised.
     resolution : dict
@@ -94,6 +94,8 @@ class FSC:
     notes : list of str
         What is worth a line but changes nothing: a window over the corners, voxel sizes that differ a little. Not in
         the document.
+    map_model : dict or None
+        With a model, see :func:`gpumask.model_fit.joined`.
     """
 
     box: list
@@ -108,6 +110,7 @@ class FSC:
     mask: dict | None
     flags: list
     notes: list = field(repr=False)
+    map_model: dict | None = field(default=None, repr=False)
 
     def curve(self, name):
         """One column of `shells` as an array, NaN where undefined."""
@@ -605,9 +608,11 @@ def crossing(values, level, shells):
     dict
         Å or None. ``first``: the last shell before the first value below (RELION's rule). ``interpolated``: where the
         straight line between these two crosses. ``last``: the last shell at or above (cryoDRGN's rule). Nyquist for
-        all three where nothing is below, None where nothing comes before.
+        all three where nothing is below, None where nothing comes before or no value is a number.
     """
     over = numpy.asarray(values, float) - level
+    if not numpy.isfinite(over[1:]).any():
+        return dict.fromkeys(("first", "interpolated", "last"))
     below = numpy.flatnonzero(over[1:] < 0) + 1
     if not len(below):
         return dict.fromkeys(("first", "interpolated", "last"), 1 / (shells.step * shells.nyquist))

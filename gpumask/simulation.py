@@ -1,11 +1,13 @@
-"""A simulated particle to try masks on: four domains, flexible and glycosylated, half maps, a mask base."""
+"""A simulated particle to try masks on: four domains, flexible and glycosylated, half maps, a mask base, a model."""
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 from scipy import fft, ndimage
 from scipy.spatial.transform import Rotation
 
+from gpumask import units
 from gpumask.errors import UsageError
 from gpumask.units import DALTON_PER_ANGSTROM3
 
@@ -21,6 +23,47 @@ SOLVENT_LEVEL = 0.02  # of the smoothed noise-free density; below it a voxel bel
 CONTOUR = 0.10  # of the smoothed map; where the head is segmented
 RESOLUTION = 4.0  # Å, at which the FSC of the body falls to 0.143
 COPIES = 100  # poses averaged for a flexible domain
+
+CHAINS = {"body": "A", "head": "B", "foot": "C", "arm": "D", "glycans": "EFGHIJK"}  # of the model; a glycan is a chain
+# Residues whose heavy atoms are as many as the points that one stands for; a sugar hangs on the last of asparagine's.
+LEUCINE = ("N", "CA", "C", "O", "CB", "CG", "CD1", "CD2")
+ASPARAGINE = ("N", "CA", "C", "O", "CB", "CG", "OD1", "ND2")
+# From the root on; C1 is bound to what comes before, the last atom to the C1 that follows: the core of every N-glycan.
+# N-acetylglucosamine lacks the three atoms of its acetyl group.
+SUGARS = (
+    ("NAG", ("C1", "C2", "C3", "C4", "C5", "C6", "N2", "O3", "O5", "O6", "O4")),
+    ("NAG", ("C1", "C2", "C3", "C4", "C5", "C6", "N2", "O3", "O5", "O6", "O4")),
+    ("BMA", ("C1", "C2", "C3", "C4", "C5", "C6", "O2", "O4", "O5", "O6", "O3")),
+    ("MAN", ("C1", "C2", "C3", "C4", "C5", "C6", "O2", "O4", "O5", "O6", "O3")),
+)
+
+HEADING = (
+    "TITLE     A SIMULATED PARTICLE: A SIMULATION, NOT A STRUCTURE",
+    "EXPDTA    THEORETICAL MODEL",
+    "REMARK   2",
+    "REMARK   2 RESOLUTION. NOT APPLICABLE.",
+    "REMARK 999",
+    "REMARK 999 A SIMULATION, NOT A STRUCTURE. THE ATOMS ARE THE POINTS THAT A",
+    "REMARK 999 SIMULATED MAP IS MADE OF, UNDER LEGAL NAMES. THEY OBEY NO SEQUENCE,",
+    "REMARK 999 NO FOLD AND NO CHEMISTRY. LINK RECORDS SAY WHICH SUGARS ARE BOUND.",
+)
+CRYSTAL = "CRYST1    1.000    1.000    1.000  90.00  90.00  90.00 P 1           1"  # what the PDB writes for none
+B_FACTOR = 8 * np.pi**2 * ATOM_SIGMA**2  # Å²
+
+
+class Stub(NamedTuple):
+    """An N-glycan of the simulated particle.
+
+    Attributes
+    ----------
+    root : tuple of int
+        The residue of the head that carries it, and which of its eight points.
+    sugars : ndarray, (sugars, 11, 3)
+        Points from the root outwards, (z, y, x) in Å from the box centre, those of a sugar likewise.
+    """
+
+    root: tuple[int, int]
+    sugars: np.ndarray
 
 
 @dataclass(frozen=True, eq=False)
@@ -45,6 +88,11 @@ class Particle:
         Å.
     masses : dict
         kDa of body, head, foot, arm and glycans.
+    residues : dict of ndarray, (residues, 8, 3)
+        Points of body, head, foot and arm where their motion leaves them on average, (z, y, x) in Å from the box
+        centre; see `model_text`.
+    stubs : tuple of Stub
+        The glycans, likewise.
     """
 
     density: np.ndarray
@@ -56,6 +104,8 @@ class Particle:
     fulcrum: tuple[float, float, float]
     voxel_size: float
     masses: dict[str, float]
+    residues: dict[str, np.ndarray]
+    stubs: tuple[Stub, ...]
 
     @property
     def head(self):
@@ -132,7 +182,7 @@ def particle(box=160, voxel_size=1.4, seed=0):
             f"{box * voxel_size:g} Å: use a larger box"
         )
     streams = [np.random.default_rng(s) for s in np.random.SeedSequence(seed).spawn(3)]
-    points, masses = _points(streams[0])
+    points, masses, residues, stubs = _points(streams[0])
     parts = {name: _density(*p, box, voxel_size) for name, p in points.items()}
     density = sum(parts.values())
     scale = 1 / density.max()
@@ -144,23 +194,106 @@ def particle(box=160, voxel_size=1.4, seed=0):
     smoothed = ndimage.gaussian_filter((half1 + half2) * np.float32(0.5), SMOOTHING / voxel_size)
     head_base, offset = _head_base(smoothed, labels == LABELS["head"])
     fulcrum = tuple(box // 2 + h / voxel_size for h in DOMAINS["head"].hinge)
-    return Particle(density, labels, half1, half2, head_base, offset, fulcrum, voxel_size, masses)
+    return Particle(
+        density, labels, half1, half2, head_base, offset, fulcrum, voxel_size, masses, residues, tuple(stubs)
+    )
+
+
+def model_text(particle):
+    """The simulated particle as an atomic model, the text of a PDB file.
+
+    **A simulation, not a structure**: its atoms are the points that the density is made of, under legal names, so that
+    the model lies in the density; they obey no sequence, no fold and no chemistry, and bonds have no length to rely on.
+    What is bound to what is said by LINK records.
+
+    * *Protein.* Body, head, foot and arm are the chains A, B, C and D. The eight points of a residue are the eight
+      heavy atoms of leucine, or of asparagine where a glycan is rooted; neighbours in number need not be so in space.
+    * *Glycans.* A chain each, E to K, of up to NAG, NAG, BMA and MAN: eleven atoms a sugar. LINK binds ND2 of the
+      asparagine to C1 of the first, then O4 (of BMA O3, as in every N-glycan) to the next C1.
+    * *Pose.* The mean one: flexible domains are drawn once, where the map shows an average over their motion.
+    * *Frame.* Å from the box corner as in the header's frame: voxel i of an axis at ``i * voxel_size``, its centre.
+    * *B factor.* That of the blur of every point, ``8 pi² sigma²`` at sigma = 1.1 Å; not that of the motion.
+
+    Parameters
+    ----------
+    particle : Particle
+
+    Returns
+    -------
+    str
+        Some 19500 atoms. The same bytes for the same particle.
+    """
+    chains = _chains(particle)
+    lines = [*HEADING, *_links(chains, particle.stubs), CRYSTAL, *_atoms(chains), "END"]
+    return "".join(f"{line:<80}\n" for line in lines)
+
+
+def _chains(particle):
+    """Lists of residues by the letter of their chain; a residue is its record, name, atoms and their points in Å."""
+    middle = (len(particle.density) // 2,) * 3
+    corner = np.array(units.corner_px_to_angstrom(middle, (particle.voxel_size,) * 3))
+    chains = {}
+    for name in sorted(particle.residues, key=CHAINS.get):
+        points = particle.residues[name] + corner
+        chains[CHAINS[name]] = [("ATOM", "LEU", LEUCINE, residue) for residue in points]
+    for letter, stub in zip(CHAINS["glycans"], particle.stubs, strict=True):
+        number, atom = stub.root
+        carrier = particle.residues["head"][number] + corner
+        order = np.argsort(np.arange(len(carrier)) == atom, kind="stable")  # the root is ND2, the last
+        chains[CHAINS["head"]][number] = "ATOM", "ASN", ASPARAGINE, carrier[order]
+        chains[letter] = [
+            ("HETATM", *sugar, points) for sugar, points in zip(SUGARS, stub.sugars + corner, strict=False)
+        ]
+    return chains
+
+
+def _links(chains, stubs):
+    """LINK records, from each root along its glycan."""
+    for letter, stub in zip(CHAINS["glycans"], stubs, strict=True):
+        number = stub.root[0]
+        before = CHAINS["head"], number + 1, *chains[CHAINS["head"]][number][1:]
+        for i, residue in enumerate(chains[letter]):
+            here = letter, i + 1, *residue[1:]
+            length = np.linalg.norm(here[-1][0] - before[-1][-1])
+            yield f"LINK        {_end(before, -1)}{'':16}{_end(here, 0)}     1555   1555 {length:5.2f}"
+            before = here
+
+
+def _end(residue, atom):
+    """One end of a LINK record."""
+    letter, number, name, atoms, _ = residue
+    return f" {atoms[atom]:<3} {name} {letter}{number:>4}"
+
+
+def _atoms(chains):
+    """ATOM, HETATM and TER records, x before y before z."""
+    serial = 1
+    for letter, residues in chains.items():
+        for number, (record, name, atoms, points) in enumerate(residues, 1):
+            for atom, (z, y, x) in zip(atoms, points, strict=True):
+                where = f"{x:8.3f}{y:8.3f}{z:8.3f}{1:6.2f}{B_FACTOR:6.2f}"
+                yield f"{record:<6}{serial:>5}  {atom:<3} {name} {letter}{number:>4}    {where}{atom[0]:>12}"
+                serial += 1
+        if record == "ATOM":
+            yield f"TER   {serial:>5}      {name} {letter}{number:>4}"
+            serial += 1
 
 
 def _points(rng):
-    """Points of every domain in all its poses, (n, 3) Å from the box centre, with weights; masses in kDa."""
-    weighted, masses = {}, {}
+    """Points of every domain in all its poses, (n, 3) Å from the box centre, with weights; masses in kDa; residues and
+    glycans in the mean pose."""
+    weighted, masses, by_residue = {}, {}, {}
     packed = np.empty((0, 3))  # where residues are: a domain leaves room for the ones before it
     for name, domain in DOMAINS.items():
         atoms, packed, residues = _pack(rng, domain, packed)
         masses[name] = residues * RESIDUE_MASS / 1000
+        by_residue[name] = atoms.reshape(residues, 8, 3)
         motions = _motions(rng, domain.motion) if domain.motion else Rotation.identity(1)
         weighted[name] = _posed(atoms, motions, domain.hinge)
         if name == "head":
-            poses, sugars = _glycans(rng, atoms, domain, motions)
-            weighted["glycans"] = poses
-            masses["glycans"] = sugars * SUGAR_MASS / 1000
-    return weighted, masses
+            weighted["glycans"], stubs = _glycans(rng, atoms, domain, motions)
+            masses["glycans"] = sum(len(stub.sugars) for stub in stubs) * SUGAR_MASS / 1000
+    return weighted, masses, by_residue, stubs
 
 
 def _motions(rng, degrees):
@@ -240,26 +373,29 @@ def _helix_atoms(rng, axis, frame):
 
 
 def _glycans(rng, atoms, head, motions):
-    """Points of the N-glycan stubs over all poses, their weight, and the number of sugars."""
+    """Points of the N-glycans over all poses with their weight, and the glycans in the mean pose."""
     outward = np.subtract(head.centre, DOMAINS["body"].centre)
     frame = _frame(outward)
-    poses, sugars = [], 0
+    poses, stubs = [], []
     for i in range(GLYCANS):
         # A golden-angle spiral over the far side of the head spreads the sites.
         cosine, around = 1 - 0.9 * (i + 0.5) / GLYCANS, np.pi * (3 - np.sqrt(5)) * i
         sine = np.sqrt(1 - cosine * cosine)
         normal = np.array([cosine, sine * np.cos(around), sine * np.sin(around)]) @ frame
-        root = atoms[((atoms - head.centre) @ normal).argmax()]
+        farthest = ((atoms - head.centre) @ normal).argmax()
+        root = atoms[farthest]
         length = rng.integers(2, 5)
         along = normal + 0.25 * rng.standard_normal(3)
         along /= np.linalg.norm(along)
         rings = root + 5.2 * np.arange(1, length + 1)[:, None] * along  # 5.2 Å from sugar to sugar
-        chain = (rings[:, None] + 1.4 * rng.standard_normal((length, 11, 3))).reshape(-1, 3)
+        sugars = rings[:, None] + 1.4 * rng.standard_normal((length, 11, 3))
+        chain = sugars.reshape(-1, 3)
         swings = _motions(rng, 10.0)
         swung = [swing.apply(chain - root) + root for swing in swings]
         poses += [move.apply(s - head.hinge) + head.hinge for move, s in zip(motions, swung, strict=True)]
-        sugars += int(length)
-    return (np.concatenate(poses), 1 / COPIES), sugars
+        outwards = np.argsort((sugars - root) @ along, axis=1)  # so that atoms that are bound are near each other
+        stubs.append(Stub(divmod(int(farthest), 8), np.take_along_axis(sugars, outwards[..., None], axis=1)))
+    return (np.concatenate(poses), 1 / COPIES), stubs
 
 
 def _density(positions, weight, box, voxel_size):

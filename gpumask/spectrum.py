@@ -232,7 +232,7 @@ def mask_spectrum(
     elif halves is not None:
         warnings += grids.check_one_grid({"the mask": volume, "the half maps": halves})
     progress("spectrum")
-    shell = shells.nyquist if target is None else min(round(1 / (target * shells.step)), shells.nyquist)
+    shell = shells.nyquist if target is None else shell_of(target, shells)
     occupied = data[regions.bounding_box(data != 0)]  # power does not tell where it is
     occupied_volume = units.volume_angstrom3(float(occupied.sum(dtype="float64")), size)
     power, *coefficients = fourier.on_shell(occupied, size, shell, data.shape)
@@ -271,7 +271,7 @@ def mask_spectrum(
         leakage=_leakage(power, shells, target),
         effective_voxels=float(power.sum() ** 2 / squared.sum() / data.size),  # Parseval
         equivalent_edge_px=edge,
-        anisotropy=_anisotropy(*coefficients) if shell else None,
+        anisotropy=anisotropy(*coefficients) if shell else None,
         minimum_soft_edge_px=minimum,
         border_max=max(float(data.take(at, axis=axis).max()) for axis in range(3) for at in (0, -1)),
         components=regions.component_count(data >= 0.5),
@@ -301,18 +301,15 @@ def _leak(data, halves, target, seeds, warnings, progress):
     shells = halves.shells
     progress("predicted FSC")
     predicted = halves.predicted(data)
-    over = numpy.flatnonzero(predicted > correlation.LEAK)
-    last = int(over[-1]) if len(over) else 0
+    k_leak = leak_limit(predicted, shells)
     found = {
-        "predicted_fsc": _listed(predicted),
-        "k_leak": last * shells.step if last else None,
-        "mask_limited_resolution": 1 / (last * shells.step) if last else None,
+        "predicted_fsc": listed(predicted),
+        "k_leak": k_leak,
+        "mask_limited_resolution": k_leak and 1 / k_leak,
     }
     if target is not None:
-        shell = min(round(1 / (target * shells.step)), shells.nyquist)
-        judged = predicted[halves.onset + correlation.SKIPPED + 1 : shell + 1]
-        judged = judged[numpy.isfinite(judged)]
-        found["leak_mean"] = float(judged.mean()) if len(judged) else None
+        shell = shell_of(target, shells)
+        found["leak_mean"] = leak_mean(predicted, halves.onset, shell)
         if shell > halves.onset + correlation.SKIPPED and predicted[shell] > correlation.LEAK:
             warnings.append(
                 f"the mask makes an FSC of {predicted[shell]:.2f} by itself at {target:g} Å "
@@ -325,11 +322,30 @@ def _leak(data, halves, target, seeds, warnings, progress):
         draws.append(halves.measured(data, seed))
     if draws:
         spread = numpy.std(draws, axis=0, ddof=1) if seeds > 1 else numpy.full(len(draws[0]), numpy.nan)
-        found["measured_fsc"] = {"mean": _listed(numpy.mean(draws, axis=0)), "sd": _listed(spread), "seeds": seeds}
+        found["measured_fsc"] = {"mean": listed(numpy.mean(draws, axis=0)), "sd": listed(spread), "seeds": seeds}
     return found
 
 
-def _listed(values):
+def shell_of(resolution, shells):
+    """The shell that a resolution in Å falls into, Nyquist's at the most."""
+    return min(round(1 / (resolution * shells.step)), shells.nyquist)
+
+
+def leak_limit(predicted, shells):
+    """k_leak, 1/Å: the last shell where the FSC that a mask makes by itself is over 0.05; None where there is none."""
+    over = numpy.flatnonzero(predicted > correlation.LEAK)
+    return int(over[-1]) * shells.step if len(over) and over[-1] else None
+
+
+def leak_mean(predicted, onset, shell):
+    """Λ: mean of the FSC that a mask makes by itself from three shells past the onset to `shell`; None where there are
+    none."""
+    judged = predicted[onset + correlation.SKIPPED + 1 : shell + 1]
+    judged = judged[numpy.isfinite(judged)]
+    return float(judged.mean()) if len(judged) else None
+
+
+def listed(values):
     """Numbers as JSON holds them: undefined is None."""
     return [float(v) if math.isfinite(v) else None for v in values]
 
@@ -344,9 +360,9 @@ def _table(shells, mean, hard, volume, effective, asymmetric_units):
                 "index": i,
                 "frequency": float(shells.frequency[i]),
                 "resolution": 1 / float(shells.frequency[i]) if i else None,
-                "power_db": _db(mean[i] / mean[0]),
-                "hard_power_db": _db(hard[i] / shells.coefficients[i] / base) if base else None,
-                "hann_power_db": _db(hann[i]),
+                "power_db": decibel(mean[i] / mean[0]),
+                "hard_power_db": decibel(hard[i] / shells.coefficients[i] / base) if base else None,
+                "hann_power_db": decibel(hann[i]),
                 "n_coefficients": int(shells.coefficients[i]),
                 "n_effective": float(effective[i]) / asymmetric_units,
             }
@@ -372,7 +388,7 @@ def _porod(mean, frequency, surface, edge, shells):
     hard = 2 * math.pi * surface / (2 * math.pi * frequency[band]) ** 4
     ratio = float(mean[band].sum() / hard.sum())
     soft = (hard * half_sine_transform(frequency[band] * edge) ** 2).sum()
-    return ratio, _db(mean[band].sum() / soft)
+    return ratio, decibel(mean[band].sum() / soft)
 
 
 def _falloff(mean, frequency, shells):
@@ -395,18 +411,25 @@ def _band(frequency, limits, shells):
 
 
 def _leakage(power, shells, target):
-    """Share of the power at frequencies beyond 1/resolution, corners of the transform included. Of the shell that holds
-    the limit the share by volume is taken."""
-    beyond = numpy.append(numpy.cumsum(power[::-1])[::-1], 0.0)
     found = []
     for resolution in sorted({*LEAKAGE_RESOLUTIONS, *([target] if target else [])}, reverse=True):
-        limit = 1 / (resolution * shells.step)
-        shell = math.floor(limit + 0.5)
-        if limit <= shells.nyquist + 0.5 and shell < len(power):
-            outer, inner = (shell + 0.5) ** 3, max(shell - 0.5, 0) ** 3
-            fraction = beyond[shell + 1] + power[shell] * (outer - limit**3) / (outer - inner)
-            found.append({"resolution": float(resolution), "fraction": float(fraction / beyond[0])})
+        beyond = shares_beyond(resolution, shells)
+        if beyond is not None:
+            found.append({"resolution": float(resolution), "fraction": float((power @ beyond) / power.sum())})
     return found
+
+
+def shares_beyond(resolution, shells):
+    """How much of each shell lies at frequencies beyond 1/resolution, corners of the transform included: of the shell
+    that holds the limit the share by volume. None where the limit is beyond Nyquist."""
+    limit = 1 / (resolution * shells.step)
+    shell = math.floor(limit + 0.5)
+    if limit > shells.nyquist + 0.5 or shell >= shells.count:
+        return None
+    outer, inner = (shell + 0.5) ** 3, max(shell - 0.5, 0) ** 3
+    shares = (numpy.arange(shells.count) > shell).astype(float)
+    shares[shell] = (outer - limit**3) / (outer - inner)
+    return shares
 
 
 def effective_coefficients(data, voxel_size):
@@ -448,12 +471,24 @@ def _overlap(distance, inner, outer):
     return math.pi * lens / (12 * numpy.maximum(d, distance[0]))
 
 
-def _db(ratio):
+def decibel(ratio):
+    """``10·log10`` of a ratio of powers; None where it is not above 0."""
     return 10 * math.log10(ratio) if ratio > 0 else None
 
 
-def _anisotropy(directions, power, weights):
-    """Where on the shell the power is highest: mean over a double cone of 20° against the mean over the shell."""
+def anisotropy(directions, power, weights):
+    """Where on the shell the power is highest: mean over a double cone of 20° against the mean over the shell.
+
+    Parameters
+    ----------
+    directions, power, weights : numpy arrays
+        Of the shell's coefficients, see :func:`gpumask.fourier.on_shell`.
+
+    Returns
+    -------
+    dict or None
+        ``max_db`` and ``direction`` (x, y, z).
+    """
     mean = (power * weights).sum() / weights.sum()
     if not mean:
         return None
@@ -465,7 +500,7 @@ def _anisotropy(directions, power, weights):
         sums += inside.astype(float) @ numpy.stack([power[part] * weights[part], weights[part]], axis=1)
     cones = sums[:, 0] / numpy.maximum(sums[:, 1], 1.0)
     best = int(cones.argmax())
-    return {"max_db": _db(cones[best] / mean), "direction": [round(float(c), 4) for c in units.xyz(axes[best])]}
+    return {"max_db": decibel(cones[best] / mean), "direction": [round(float(c), 4) for c in units.xyz(axes[best])]}
 
 
 def hemisphere(count):

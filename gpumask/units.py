@@ -154,6 +154,30 @@ def to_px(text, voxel_size, what="length"):
     return snap(parsed.value)
 
 
+def along_axes(text, voxel_size, what="length"):
+    """A length in voxels along each axis (z, y, x): what a box grows by, or how far a face is.
+
+    Parameters
+    ----------
+    text, voxel_size, what
+        See :func:`to_px`.
+
+    Returns
+    -------
+    tuple of float
+        ``Å / voxel edge`` of each axis, within 1e-4 of an integer that integer; in pixels as many voxels of each axis,
+        on anisotropic voxels too, where such a length is another in Å along each.
+
+    Raises
+    ------
+    UsageError
+        Not a finite number, or an unknown unit.
+    """
+    parsed = length(text, what)
+    steps = (parsed.value,) * 3
+    return tuple(map(snap, angstrom_to_corner_px(steps, voxel_size) if parsed.unit == "A" else steps))
+
+
 def to_angstrom(pixels, voxel_size):
     """Pixels of distance as Å."""
     return pixels * pixel_edge(voxel_size)

@@ -56,3 +56,35 @@ def relion_mask(foreground, extend, width):
     edge = ~foreground & (d2 < width * width)
     mask[edge] = 0.5 + 0.5 * np.cos(np.pi * np.sqrt(d2[edge]) / width)
     return mask
+
+
+def watershed(array, level, merged):
+    """Labels of steepest ascent, voxel by voxel; plateaus by flood."""
+    around = {tuple(v): box(v, array.shape) for v in np.argwhere(array >= level).tolist()}
+    goal = {v: max([v, *near], key=array.__getitem__) for v, near in around.items()}  # the first of equal ones
+    climbs = {v for v in goal if goal[v] != v}
+    for start in sorted(goal.keys() - climbs) if merged else ():
+        if goal[start] != start:  # its plateau was met before
+            continue
+        plateau, border, todo = {start}, [], [start]
+        while todo:
+            equal = [n for n in around[todo.pop()] if array[n] == array[start]]
+            border += [n for n in equal if n in climbs]
+            todo += [n for n in equal if n not in climbs and n not in plateau]
+            plateau.update(todo)
+        goal.update(dict.fromkeys(plateau, min(border) if border else start))
+    labels, number = np.zeros(array.shape, np.int32), {}
+    for voxel in sorted(goal):
+        end = voxel
+        while goal[end] != end:
+            end = goal[end]
+        labels[voxel] = number.setdefault(end, len(number) + 1)
+    return labels
+
+
+def box(voxel, shape):
+    """The neighbours of a voxel, 26 or fewer, in scan order."""
+    steps = np.argwhere(np.ones((3, 3, 3))) - 1 + voxel
+    return [
+        tuple(n) for n in steps.tolist() if n != list(voxel) and all(0 <= i < s for i, s in zip(n, shape, strict=True))
+    ]

@@ -105,7 +105,7 @@ def test_extras_are_added_to_the_environment_that_is_there(bootstrap, machine):
     bootstrap.main(["demo"])
     machine.started()
     bootstrap.main(["test", "-k", "law"])
-    assert machine.started() == [pip("fast,plot,test"), "python -m pytest -m not slow -k law"]
+    assert machine.started() == [pip("fast,plot,test"), "python -m pytest -n auto --dist=loadfile -m not slow -k law"]
     bootstrap.main(["lint"])
     assert machine.started() == ["python -m ruff check", "python -m ruff format --check"]
 

@@ -82,8 +82,9 @@ SOFT = ["--threshold", "0.5", "--dilate", "1px", "--soft-edge", "4px"]
 # help
 
 
-VERBS = ["create", "combine", "inspect", "spectrum", "fsc", "sharpen", "shape", "filter", "resample", "grid", "compare",
-         "fulcrum", "demo", "doctor", "bench"]  # fmt: skip
+VERBS = ["create", "combine", "inspect", "spectrum", "fsc", "sharpen", "sweep", "advise", "segment", "regions",
+         "shape", "model", "filter", "resample", "grid", "compare", "fulcrum", "batch", "slurm", "demo", "doctor",
+         "bench"]  # fmt: skip
 
 
 @pytest.mark.parametrize("verb", [[]] + [[verb] for verb in VERBS])
@@ -107,7 +108,8 @@ def test_help_of_create_names_every_flag(capsys):
     for flag in ("--lowpass", "--butterworth", "--rect", "--gaussian", "--threshold", "--absolute-value", "--largest",
                  "--dust", "--fill-holes", "--dilate", "--erode", "--soft-edge", "--near", "--far", "--edge", "--style",
                  "--resolution", "--invert", "--preset", "--recipe", "--like", "--voxel-size", "--nan-to", "--mode",
-                 "--force", "--device", "--plot", "--json", "--output"):  # fmt: skip
+                 "--force", "--device", "--plot", "--json", "--output", "--core-soft", "--half1", "--half2",
+                 "--onset"):  # fmt: skip
         assert flag in out
 
 
@@ -119,7 +121,7 @@ SHARED = ["--mask", "--style", "--onset", "--seed", "--base-lowpass", "--asymmet
     ("verb", "flags"),
     [
         ("fsc", ["--mass", "--reference", "--cross-checks", "--directional", "--local-resolution", "--window", "--step",
-                 "--filter", "--b-factor"]),
+                 "--filter", "--b-factor", "--model", "--select", "--model-resolution"]),
         ("sharpen", ["--b-factor", "--low", "--high", "--mtf", "--mtf-voxel-size", "--lowpass", "--no-weighting",
                      "--star"]),
     ],
@@ -782,6 +784,6 @@ def test_a_provenance_of_other_types_is_refused_in_one_line(tmp_path, capsys, ch
     (tmp_path / "odd.json").write_text(json.dumps({"recipe": {"threshold": 0.5}, "options": {}, **change}))
     gm.write(tmp_path / "map.mrc", gm.Volume(block(), 1.0))
     words = ["create", str(tmp_path / "map.mrc"), "-o", str(tmp_path / "mask.mrc"), "--recipe"]
-    assert main([*words, str(tmp_path / "odd.json")]) == 3
+    assert main([*words, str(tmp_path / "odd.json")]) == 2
     assert capsys.readouterr().err.count("\n") == 1
     assert not (tmp_path / "mask.mrc").exists()

@@ -27,7 +27,7 @@ BOX, VOXEL = 32, 2.0
 ORIGIN = (30.0, 20.0, 10.0)  # Å, (z, y, x)
 KEYS = [
     *("box", "voxel_size_angstrom", "shells", "onset", "resolution", "crossings", "a_gap", "k_catch", "bases", "mask"),
-    "flags",
+    *("flags", "map_model"),
 ]
 COLUMNS = [
     *("index", "frequency", "resolution", "unmasked", "masked", "randomized", "predicted", "corrected"),

@@ -9,7 +9,15 @@ pytestmark = pytest.mark.skipif(nvrtc.library() is None, reason=f"{nvrtc.WHEEL} 
 
 ARCHITECTURES = [75, 80, 86, 89, 90, 100, 120]
 # Registers a thread. 64 let 1024 threads be resident on every architecture, 80 let 768 (3 blocks of distance_x).
-BUDGET = {"at_least": 32, "threshold": 80, "distance": 80, "distance_general": 32, "statistics": 64, "shell_sums": 64}
+BUDGET = {
+    "at_least": 32,
+    "threshold": 80,
+    "distance": 80,
+    "distance_general": 32,
+    "statistics": 64,
+    "shell_sums": 64,
+    "watershed": 64,
+}
 ALL = [(name, variant) for name, variants in cuda.VARIANTS.items() for variant in variants]
 
 

@@ -384,6 +384,53 @@ def test_plans_beyond_a_limit_are_freed_and_the_limit_stays(monkeypatch, limit, 
     assert seen == left
 
 
+# -- watershed
+
+HEIGHTS = {  # -> values of a map with that random generator and shape
+    "rough": lambda random, shape: random.standard_normal(shape),
+    "steps": lambda random, shape: random.integers(-3, 9, shape),
+    "binary": lambda random, shape: random.random(shape) < 0.7,
+    "constant": lambda random, shape: np.ones(shape),
+    "subnormal": lambda random, shape: random.integers(-5, 5, shape) * 1e-45,
+    "signed zeros": lambda random, shape: np.copysign(0, random.standard_normal(shape)) + (random.random(shape) < 0.1),
+    "ramp": lambda random, shape: np.indices(shape).sum(axis=0),
+}
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+@pytest.mark.parametrize(("heights", "wide"), [*((name, False) for name in HEIGHTS), ("steps", True)])
+@pytest.mark.parametrize("merged", [False, True])
+def test_watershed(gpu, monkeypatch, shape, heights, merged, wide):
+    if wide:
+        monkeypatch.setattr(sys.modules["gpumask._gpu.watershed"], "WIDE", 0)
+    array = HEIGHTS[heights](np.random.default_rng(13), shape).astype(np.float32)
+    foreground = array >= min(0, array.max())
+    wanted, count = _cpu.watershed(array, foreground, merged)
+    same(gpu(lambda a, f: _gpu.watershed(a, f, merged)[0], array, foreground), wanted)
+    assert gpu(lambda a, f: _gpu.watershed(a, f, merged)[1], array, foreground) == count == wanted.max()
+
+
+@pytest.mark.parametrize("density", [0.1, 0.3])
+def test_plateaus_are_joined_whichever_thread_comes_first(gpu, density):
+    """Many threads meet at the same roots; on the host those of a block take turns between reading and writing."""
+    for seed in range(4):
+        array = (np.random.default_rng(seed).random((16, 64, 64)) < density).astype(np.float32)
+        labels = gpu(lambda a, f: _gpu.watershed(a, f, True)[0], array, array > 0)
+        same(labels, _cpu.watershed(array, array > 0, True)[0])
+
+
+def test_watershed_along_one_path_through_the_box(gpu):
+    """A path of 2000 steps, which many threads shorten at once."""
+    array = np.zeros((3, 79, 101), np.float32)
+    rows = np.arange(0, 79, 4)
+    path = [(1, y, x if i % 2 == 0 else 100 - x) for i, y in enumerate(rows) for x in range(101)]
+    joints = [(1, y + step, 100 if i % 2 == 0 else 0) for i, y in enumerate(rows[:-1]) for step in (1, 2, 3)]
+    order = sorted(path + joints, key=lambda v: (v[1], v[2] if v[1] // 4 % 2 == 0 else -v[2]))
+    array[tuple(np.transpose(order))] = np.arange(1, len(order) + 1)
+    foreground = array > 0
+    assert (gpu(lambda a, f: _gpu.watershed(a, f, True)[0], array, foreground) == foreground).all()
+
+
 # -- more than 2**31 voxels: only the last planes are computed, the rest is memory that was never touched
 
 LARGE = (2**31 // (65 * 67) + 500, 65, 67)
@@ -417,6 +464,27 @@ def test_shell_sums_beyond_32_bits(monkeypatch):
         result = _gpu.shell_sums(array, array, squares, shells.weights, count)
     wanted = _cpu.shell_sums(corner, corner, (np.zeros(planes), *squares[1:]), shells.weights, count)
     np.testing.assert_allclose(result, wanted, rtol=1e-12)
+
+
+@needs_compiler
+def test_watershed_beyond_32_bits():
+    """Where each voxel ends, which is what the numbers are made from."""
+    planes, (_, ny, nx) = 40, LARGE
+    array, foreground = reserved(LARGE, np.float32), reserved(LARGE, bool)
+    corner = np.random.default_rng(14).integers(0, 7, (planes, ny, nx)).astype(np.float32)
+    corner[:2] = 0
+    array[-planes:], foreground[-planes:] = corner, corner > 0
+    blocks = corner.size // 256
+    functions = ("climb", "join", "flatten", "leave", "collapse")
+    maxima = sys.modules["gpumask._gpu.watershed"].maxima
+    with installed(Host(last=dict.fromkeys(functions, blocks))):
+        found = maxima(array, foreground, True)[0]
+        wanted = maxima(corner, corner > 0, True)[0]
+    assert found.dtype == np.int64
+    assert wanted.dtype == np.int32
+    before = (LARGE[0] - planes) * ny * nx
+    ends, inside = np.array(found[before:]), corner.reshape(-1) > 0
+    np.testing.assert_array_equal(ends[inside] - before, wanted[inside])
 
 
 # -- sanitizers

@@ -17,6 +17,7 @@ FLOORS = {
     "cuda": 1,
     "star": 1,
     "emdb": 1,
+    "residue_names": 1,
     "volume": 2,
     "recipe": 2,
     "_cpu": 2,
@@ -26,10 +27,15 @@ FLOORS = {
     "filters": 4,
     "algebra": 4,
     "symmetry": 4,
+    "watershed": 4,
     "interpolation": 4,
     "grids": 4,
     "positions": 4,
     "regions": 4,
+    "segmentation": 4,
+    "region_tree": 4,
+    "region_file": 4,
+    "segger": 4,
     "mask": 4,
     "morphology": 4,
     "thresholds": 4,
@@ -41,14 +47,22 @@ FLOORS = {
     "directional": 4,
     "resolution": 4,
     "local_resolution": 4,
+    "model_fit": 4,
+    "coverage": 4,
     "shapes": 4,
+    "residues": 4,
+    "selection": 4,
+    "models": 4,
     "sharpening": 4,
     "pipeline": 5,
     "slabs": 5,
+    "sweeps": 5,
+    "advisor": 5,
     "report": 6,
     "job": 7,
-    "benchmarks": 8,
-    "cli": 8,
+    "batching": 8,
+    "benchmarks": 9,
+    "cli": 9,
 }
 # gpumask/__init__.py, which names what is public, is of no use below job: there the modules import each other
 FLOORS["gpumask"] = FLOORS["job"]
@@ -56,7 +70,7 @@ FLOORS["__main__"] = FLOORS["cli"]
 
 ARCHITECTURE = Path(__file__).resolve().parents[1] / "docs" / "architecture.md"
 # distributions of the extras; a module that needs one is imported only where it is installed
-OPTIONAL = {"numba", "cupy", "cupyx", "matplotlib"}
+OPTIONAL = {"numba", "cupy", "cupyx", "matplotlib", "h5py", "gemmi"}
 
 PACKAGE = Path(importlib.util.find_spec("gpumask").submodule_search_locations[0])
 

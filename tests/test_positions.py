@@ -33,6 +33,16 @@ def test_point(text, corner):
     assert positions.point(text, volume()) == pytest.approx(corner, abs=1e-12)
 
 
+@pytest.mark.parametrize("voxel", [1.1, 1.3, 0.83, 1.06, 0.6575, 1.35])
+def test_a_point_in_angstrom_is_the_voxel_that_it_means(voxel):
+    """Whole numbers of voxels written as six digits of Å, on a grid whose cell a header has held as float32."""
+    edge = float(np.float32(voxel * 320)) / 320
+    for at in (3, 17, 100):
+        assert positions.point(f"{at * voxel:.6g},0,0A", volume(edge))[2] == at
+    assert positions.point("3.00009,0,0", volume(edge))[2] == 3
+    assert positions.point("3.0002,0,0", volume(edge))[2] == 3.0002
+
+
 def test_a_point_in_angstrom_is_in_the_frame_of_the_header():
     placed = volume(2.0, Header(origin=(-10.0, 20.0, 30.0)))
     assert positions.point("30,20,-10A", placed) == (0, 0, 0)

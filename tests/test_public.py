@@ -14,9 +14,11 @@ import pytest
 
 import gpumask as gm
 from gpumask import (
+    advisor,
     algebra,
     backend,
     correlation,
+    coverage,
     directional,
     emdb,
     errors,
@@ -28,27 +30,36 @@ from gpumask import (
     job,
     local_resolution,
     mask,
+    model_fit,
+    models,
     morphology,
     phases,
     pipeline,
     positions,
     recipe,
+    region_file,
+    region_tree,
     regions,
+    segger,
+    segmentation,
     shapes,
     sharpening,
     star,
+    sweeps,
     symmetry,
     thresholds,
     units,
     volume,
+    watershed,
 )
 from gpumask.volume import Header
 
 FOLDER = Path(gm.__file__).parent
 MODULES = (
     errors, units, star, emdb, recipe, io, filters, fourier, phases, correlation, directional, grids, interpolation,
-    positions, regions, mask, shapes, morphology, thresholds,
-    sharpening, local_resolution, algebra, symmetry,
+    positions, regions, mask, shapes, models, morphology, thresholds,
+    sharpening, local_resolution, algebra, symmetry, watershed, model_fit, coverage,
+    segmentation, region_tree, region_file, segger, sweeps, advisor,
 )  # fmt: skip
 BASE = np.zeros((9, 10, 11), bool)
 BASE[4, 5, 6] = True
@@ -57,6 +68,8 @@ VOLUME = gm.Volume(MAP, 2)
 CUBE, BRICK = (2.0, 2.0, 2.0), (3.0, 2.0, 1.0)
 NOISE = np.random.default_rng(0).standard_normal((2, *MAP.shape)).astype(np.float32)
 HALVES = [fourier.rfftn(half) for half in NOISE]
+SIGNAL = NOISE + 9 * MAP
+EVEN = MAP + np.roll(MAP[::-1, ::-1, ::-1], (1, 1, 1), (0, 1, 2))
 POWER = fourier.shell_sums(HALVES[0], HALVES[0], MAP.shape, 2)
 SHELLS = fourier.shells(MAP.shape, 2)
 CORNER = BASE | (np.indices(BASE.shape).sum(axis=0) == 0)
@@ -71,6 +84,25 @@ def public(module):
         and (inspect.isfunction(value) or inspect.isclass(value))
         and value.__module__ == module.__name__
     }
+
+
+def transforms_made(call):
+    """How many transforms a call makes."""
+    with fourier.counting() as count:
+        call()
+    return count.made
+
+
+def swept():
+    """A sweep of the map under noise."""
+    given = {"thresholds": 0.5, "dilations": [0, 1], "soft_edges": [2], "resolution": 5, "onset": "12A", "region": BASE}
+    return sweeps.sweep(MAP, *SIGNAL, **given, assume_unmasked=True, voxel_size=2)
+
+
+def advised():
+    """Advice for the map under noise."""
+    given = {"goal": "local", "threshold": 0.5, "dilations": [0], "soft_edges": [2], "resolution": 5, "onset": "12A"}
+    return advisor.advise(MAP, *SIGNAL, **given, assume_unmasked=True, voxel_size=2)
 
 
 def counted(run):
@@ -97,6 +129,11 @@ def raises(error, call):
     return True
 
 
+def segmented():
+    """Two regions of a voxel each, in a corner and in the middle."""
+    return segmentation.from_labels(np.cumsum(CORNER).reshape(MAP.shape) * CORNER, VOLUME)[0]
+
+
 # one call with a meaningful check for every public name of the modules above
 CALLS = {
     "units.Length": lambda: str(units.Length(7.0, "A")) == "7A",
@@ -108,6 +145,7 @@ CALLS = {
     "units.pixel_edge": lambda: (units.pixel_edge(CUBE), units.pixel_edge(BRICK)) == (2, 1),
     "units.sampling": lambda: units.sampling(BRICK) == (3, 2, 1) and units.sampling(CUBE) is None,
     "units.to_px": lambda: units.to_px("7A", CUBE) == 3.5,
+    "units.along_axes": lambda: units.along_axes("6A", BRICK) == (2, 3, 6),
     "units.to_angstrom": lambda: units.to_angstrom(3.5, CUBE) == 7,
     "units.both": lambda: units.both(3.5, CUBE) == "3.5 px = 7.0 Å",
     "units.volume_angstrom3": lambda: units.volume_angstrom3(10, BRICK) == 60,
@@ -135,6 +173,7 @@ CALLS = {
     "io.read": with_file(lambda folder: np.array_equal(io.read(folder / "map.mrc").data, MAP)),
     "io.load": with_file(lambda folder: io.load(folder / "map.mrc")[1] == []),
     "io.Slabs": with_file(lambda folder: [len(s) for s in io.Slabs(folder / "map.mrc").slabs(4)] == [4, 4, 1]),
+    "io.unpacked": with_file(lambda folder: len(io.unpacked(folder / "map.mrc", 1 << 20)) == 1024 + 4 * MAP.size),
     "io.write": with_file(lambda folder: io.write(folder / "new.mrc", VOLUME) or (folder / "new.mrc").is_file()),
     "io.encode": lambda: [len(chunk) for chunk in io.encode(gm.Volume(MAP, 2))] == [1024, 4 * MAP.size],
     "io.encode_slabs": with_file(lambda folder: encoded_in_slabs(folder / "slabs.mrc")),
@@ -196,6 +235,20 @@ CALLS = {
     "fourier.on_shell": lambda: fourier.on_shell(MAP, 2, 3)[3].sum()
     == fourier.shells(MAP.shape, 2).coefficients[3],
     "fourier.over_planes": lambda: counted(lambda add: fourier.over_planes(lambda a, b: add(b - a), MAP)) == len(MAP),
+    "fourier.coefficients_on_shell": lambda: all(
+        np.allclose(a, b, atol=1e-6)
+        for a, b in zip(
+            fourier.coefficients_on_shell(HALVES[0], MAP.shape, 2, 3), fourier.on_shell(NOISE[0], 2, 3)[1:], strict=True
+        )
+    ),
+    "fourier.counting": lambda: transforms_made(lambda: fourier.rfftn(MAP)) == 1,
+    "fourier.Count": lambda: fourier.Count().made == 0,
+    "fourier.even_transform": lambda: np.allclose(
+        fourier.even_transform(EVEN[: MAP.shape[0] // 2 + 1], MAP.shape), np.fft.rfftn(EVEN).real, atol=1e-6
+    ),
+    "fourier.even_inverse": lambda: np.allclose(
+        fourier.even_inverse(np.fft.rfftn(EVEN).real, MAP.shape), EVEN[: MAP.shape[0] // 2 + 1], atol=1e-6
+    ),
     "fourier.scale_shells": lambda: np.allclose(
         fourier.scale_shells(fourier.rfftn(MAP), np.full(20, 3.0), MAP.shape, 2), 3 * fourier.rfftn(MAP)
     ),
@@ -223,6 +276,26 @@ CALLS = {
     "correlation.check_half_maps": lambda: correlation.check_half_maps(*NOISE) is None,
     "correlation.half_maps": lambda: correlation.half_maps(*NOISE, 2, onset="10A").onset == 3,
     "correlation.HalfMaps": lambda: len(correlation.half_maps(*NOISE, 2, "10A").predicted(np.ones_like(MAP))) == 5,
+    "sweeps.sweep": lambda: [row["volume_angstrom3"] for row in swept().rows] == sorted(
+        np.sum(mask.soft_mask(BASE, d, 2), dtype=float) * 8 for d in (0, 1)
+    ),
+    "sweeps.Sweep": lambda: swept().recipe(swept().rows[1]).dilation == "1px",
+    "sweeps.edge_spectra": lambda: np.allclose(
+        sweeps.edge_spectra(BASE, [0, 1, 3], voxel_size=2).power([1, 1, 0]),
+        fourier.shell_power(sweeps.edge_spectra(BASE, [0, 1, 3], voxel_size=2).mask([1, 1, 0]), 2),
+        rtol=1e-4,
+    ),
+    "sweeps.EdgeSpectra": lambda: list(
+        sweeps.edge_spectra(BASE, [0, 1, 2], voxel_size=2).least_leak(0, 2, 8).round()[[0, 2]]
+    ) == [1, 0],
+    "advisor.advise": lambda: advised().row["soft_edge_px"] == 2,
+    "advisor.Advice": lambda: advised().to_dict()["goal"] == "local",
+    "advisor.choose": lambda: advisor.choose(swept(), "subtraction").index == 0,
+    "advisor.Choice": lambda: advisor.choose(swept()).reasons.count(None) == 1,
+    "advisor.Goal": lambda: advisor.GOALS["local"].target == "base",
+    "advisor.Policy": lambda: advisor.Policy() == advisor.POLICY,
+    "advisor.fewest_coefficients": lambda: advisor.fewest_coefficients() == 183,
+    "advisor.smallest_diameter": lambda: round(advisor.smallest_diameter(4.0), 1) == 18.3,
     "directional.conical_fsc": lambda: directional.conical_fsc(*NOISE[[0, 0]], 2, axes=5).cfar > 0,
     "directional.DirectionalFSC": lambda: len(directional.conical_fsc(*NOISE, 2, axes=5).to_dict()["curves"]) == 5,
     "directional.fsc_volume": lambda: directional.fsc_volume(*NOISE[[0, 0]], 2).volume[4, 5, 5] == 1,
@@ -259,6 +332,9 @@ CALLS = {
     "mask.check_range": lambda: raises(errors.InputRefused, lambda: mask.check_range(MAP * 2)),
     "mask.verdict": lambda: [mask.verdict(*pair) for pair in ((0, 9), (5, 9), (9, 9))] == ["hard", "narrow", "ok"],
     "mask.verdict_line": lambda: mask.verdict_line(5, 9, CUBE, -40.2, 3.6).startswith("narrow: edge 5 px = 10.0 Å"),
+    "mask.from_distance": lambda: np.array_equal(
+        mask.from_distance(mask.squared_distance(BASE, 9), 1, 2), mask.soft_mask(BASE, 1, 2)
+    ),
     "mask.invert": lambda: mask.invert(MAP)[4, 5, 6] == 0,
     "mask.equivalent_edge": lambda: mask.equivalent_edge(MAP) == 0,
     "mask.centre_of_mass": lambda: mask.centre_of_mass(MAP) == (4, 5, 6),
@@ -301,6 +377,51 @@ CALLS = {
     "symmetry.middle": lambda: np.isclose(np.linalg.norm(symmetry.middle("I")), 1),
     "symmetry.asymmetric_mask": lambda: symmetry.asymmetric_mask(MAP, "C2", 0, toward=(0, 1, 1)).sum() == 1,
     "symmetry.asymmetric_units": lambda: symmetry.asymmetric_units(MAP.shape, "D2").max() == 3,
+    "models.read": with_file(lambda folder: len(models.read(atoms_in(folder / "x.pdb"))) == 2),
+    "models.parse": lambda: two_atoms().positions.tolist() == [[3, 2, 1], [3, 2, 4]],
+    "models.Model": lambda: len(two_atoms().select("ion")) == 1,
+    "models.ModelRecipe": lambda: models.ModelRecipe(radius="3Å").radius == "3A",
+    "models.base": lambda: models.base(two_atoms().select("ion"), 1, GRID).sum() == 7,
+    "models.squared_distance": lambda: models.squared_distance(two_atoms(), 2, GRID)[3, 2, 6] == 4,
+    "models.soft_mask": lambda: np.isclose(models.soft_mask(two_atoms(), 1, 2, GRID)[3, 4, 4], 0.5),
+    "models.density": lambda: models.density(two_atoms(), 4, GRID).argmax() == (3 * 9 + 2) * 9 + 4,
+    "models.outside": lambda: models.outside(two_atoms(), grids.empty((4, 4, 3), 1)) == 1,
+    "models.outside_note": lambda: "1 of 2" in models.outside_note(two_atoms(), grids.empty((4, 4, 3), 1))[0],
+    "models.around": lambda: models.around(two_atoms(), 1, 2).origin == (1, 0, -1),
+    "grids.empty": lambda: grids.empty((4, 5, 6), 2).data.shape == (4, 5, 6),
+    "models.table": lambda: [row["kind"] for row in models.table(two_atoms())] == ["ion", "water"],
+    "model_fit.map_model": lambda: model_fit.map_model(VOLUME, MAP).curve("map_model_unmasked")[1:].min() > 1 - 1e-6,
+    "model_fit.MapModel": lambda: model_fit.map_model(VOLUME, MAP).resolution["0"]["map_model_unmasked"] == 5.5,
+    "model_fit.density": lambda: model_fit.density(two_atoms(), GRID).argmax() == (3 * 9 + 2) * 9 + 4,
+    "model_fit.density_resolution": lambda: model_fit.density_resolution(BRICK) == 9,
+    "model_fit.own_mask": lambda: model_fit.own_mask(two_atoms(), GRID)[3, 2, 1:8].min() == 1,
+    "model_fit.joined": lambda: model_fit.joined(gm.fsc(*NOISE, VOLUME.data, voxel_size=2, assume_unmasked=True),
+        model_fit.map_model(VOLUME, MAP), mask="given").map_model["mask"] == "given",
+    "coverage.shares": lambda: coverage.shares(BASE, MAP) == (1, 0, 0, 1),
+    "coverage.Shares": lambda: coverage.shares(~BASE, MAP).cut == 1,
+    "segmentation.segment": lambda: gm.segment(VOLUME, 1).regions[0].low == (4, 5, 6),
+    "segmentation.Segmentation": lambda: segmented().hide([1]).state.hidden == {1},
+    "segmentation.Region": lambda: segmented().regions[1].to_dict(VOLUME)["centre_px"] == [6, 5, 4],
+    "segmentation.from_labels": lambda: segmented().labels.data.sum() == 3,
+    "region_tree.State": lambda: region_tree.State({}, frozenset([1])).selection == frozenset(),
+    "region_tree.start": lambda: region_tree.start(3, [watershed.Group(4, (1, 2), 1.0)]).top == {3, 4},
+    "region_tree.applied": lambda: region_tree.applied(
+        region_tree.start(3, ()), {"do": "group", "regions": [1, 2], "made": 4}).top == {3, 4},
+    "region_tree.filled": lambda: region_tree.filled([watershed.Group(4, (1, 9), 1.0)], [1])[0].children == (1,),
+    "region_tree.worded": lambda: region_tree.worded({"do": "hide", "regions": [1]}) == "hide 1",
+    "region_tree.told": lambda: region_tree.told([3, 1, 2]) == "1 to 3",
+    "region_tree.listed": lambda: region_tree.listed([1, 1]) == {1},
+    "region_file.document": lambda: region_file.document(segmented())["done"] == 0,
+    "region_file.fields": lambda: region_file.fields(segmented().to_dict(), segmented().labels)["groups"] == (),
+    "region_file.whole": lambda: raises(errors.InputRefused, lambda: region_file.whole(MAP / 2)),
+    "segger.read": lambda: raises(errors.GpumaskError, lambda: segger.read(b"", "x.seg", VOLUME)),
+    "watershed.label": lambda: np.array_equal(watershed.label(CORNER, 1) > 0, CORNER),
+    "watershed.leaves": lambda: watershed.leaves(BASE * 1, MAP).peak.tolist() == [[4, 5, 6]],
+    "watershed.Leaves": lambda: len(watershed.leaves(CORNER * 1, MAP)) == 1,
+    "watershed.contacts": lambda: watershed.contacts(np.arange(8).reshape(2, 2, 2) // 2)[0].tolist() == [1, 3, 2],
+    "watershed.group": lambda: watershed.group(MAP, np.cumsum(mask.dilate(BASE, 1)).reshape(MAP.shape)
+        * mask.dilate(BASE, 1))[0].children == (1, 2, 3, 4, 5, 6, 7),
+    "watershed.Group": lambda: watershed.Group(3, (1, 2), 1.0).children == (1, 2),
     "star.loads": lambda: star.loads("data_a\n_b 1\nloop_\n_c\n2\n3\n") == {"a": {"b": "1", "c": ["2", "3"]}},
     "star.dumps": lambda: star.dumps({"a": {"b": 0.5}}).split() == ["data_a", "_b", "0.5"],
     "star.postprocess": lambda: star.postprocess(0.1, [1, 1], half1="a", half2="b")["fsc"]["rlnAngstromResolution"]
@@ -321,6 +442,24 @@ CALLS = {
         gm.sharpen(*NOISE, weight=False, b_factor=0, voxel_size=2).volume, NOISE.mean(axis=0), atol=1e-6
     ),
 }  # fmt: skip
+
+
+GRID = grids.empty((9, 9, 9), 1)
+ATOMS = """\
+HETATM    1  O   HOH A   1       1.000   2.000   3.000  1.00 10.00           O
+HETATM    2 ZN    ZN A   2       4.000   2.000   3.000  1.00 10.00          ZN
+"""
+
+
+def two_atoms():
+    pytest.importorskip("gemmi", reason="the extra `model` is not installed")
+    return models.parse(ATOMS, "x.pdb")
+
+
+def atoms_in(path):
+    pytest.importorskip("gemmi", reason="the extra `model` is not installed")
+    path.write_text(ATOMS)
+    return path
 
 
 def encoded_in_slabs(path):

@@ -50,3 +50,9 @@ def test_shell_examples_run(demo, monkeypatch, tmp_path, capsys):
     quoted = [line for block in blocks("text") for line in block.splitlines()]
     assert len(quoted) >= 20
     assert set(quoted) <= set(printed)
+
+
+def test_links_lead_somewhere():
+    links = re.findall(r"\]\(([^)#]+)(?:#[^)]*)?\)", README.read_text(encoding="utf-8"))
+    assert len(links) >= 10
+    assert [link for link in links if "://" not in link and not (README.parent / link).exists()] == []

@@ -18,7 +18,7 @@ def load(data, name):
 
 def base_of(volume, made):
     """The thresholded set a mask was made from."""
-    return mask.threshold(pipeline._filtered(volume, made.volume.recipe), made.threshold)
+    return mask.threshold(pipeline.filtered(volume, made.volume.recipe), made.threshold)
 
 
 def kda(voxels, voxel_size):

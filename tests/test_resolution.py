@@ -13,7 +13,7 @@ from gpumask.errors import InputRefused, UsageError
 
 STAR_TEXT = 1e-5  # the last digit of RELION's tables is 1e-6, and its half maps are float32
 KEYS = (
-    "box voxel_size_angstrom shells onset resolution crossings a_gap k_catch bases mask flags",
+    "box voxel_size_angstrom shells onset resolution crossings a_gap k_catch bases mask flags map_model",
     "index frequency resolution unmasked masked randomized predicted corrected corrected_predicted band_low band_high "
     "spherical loose tight prewhitened mfsc ssnr n_coefficients n_effective",
 )
@@ -256,6 +256,7 @@ def test_crossings():
     assert found["interpolated"] == pytest.approx(40 / (3 + (0.3 - 0.143) / 0.2))
     assert found["last"] == pytest.approx(40 / 5)
     assert resolution.crossing(np.ones(21), 0.143, shells) == {"first": 2, "interpolated": 2, "last": 2}
+    assert resolution.crossing(np.full(21, np.nan), 0.143, shells) == dict.fromkeys(("first", "interpolated", "last"))
     assert resolution.crossing(np.zeros(21), 0.143, shells) == dict.fromkeys(("first", "interpolated", "last"))
 
 

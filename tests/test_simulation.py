@@ -7,9 +7,10 @@ from scipy import ndimage
 
 from gpumask import simulation
 from gpumask.errors import UsageError
-from gpumask.simulation import LABELS, particle
+from gpumask.simulation import LABELS, model_text, particle
 
 BOX, VOXEL = 160, 1.4
+COLUMN = 0.0005 + 1e-9  # Å: coordinates have three digits after the point
 BASE_THRESHOLD, DILATION, SOFT_EDGE = 0.05, 5, 17  # px; the tutorial's mask of the head
 
 
@@ -168,3 +169,105 @@ def test_noise_spectrum_peaks_falls_and_rises(simulated):
     tolerance = 5 * np.sqrt(2 / count[4:]) + 0.02
     assert (abs(ratio / ratio[-20:].mean() - 1) < tolerance).all()
     assert power[4] > 3 * power[16] and power[80] > 2 * power[16]
+
+
+# the model
+
+
+@pytest.fixture(scope="module")
+def text(simulated):
+    return model_text(simulated)
+
+
+@pytest.fixture(scope="module")
+def structure(text):
+    return pytest.importorskip("gemmi", reason="the extra `model` is not installed").read_pdb_string(text)
+
+
+def positions(residues):
+    """(n, 3) Å, (z, y, x)."""
+    return np.array([atom.pos.tolist()[::-1] for residue in residues for atom in residue])
+
+
+def test_the_model_says_what_it_is_in_lines_of_a_pdb_file(simulated, text):
+    lines = text.splitlines()
+    assert {len(line) for line in lines} == {80}
+    assert any(line.startswith("REMARK 999 A SIMULATION, NOT A STRUCTURE") for line in lines)
+    serials = [int(line[6:11]) for line in lines if line.startswith(("ATOM", "HETATM", "TER"))]
+    assert serials == list(range(1, len(serials) + 1))
+    assert text == model_text(simulated)
+
+
+def test_the_model_has_the_residues_and_sugars_of_the_masses(simulated, structure):
+    chains = {chain.name: chain for chain in structure[0]}
+    assert list(chains) == list("ABCDEFGHIJK")
+    for letter, name in zip("ABCD", ("body", "head", "foot", "arm"), strict=True):
+        assert len(chains[letter]) * 0.110 == pytest.approx(simulated.masses[name], abs=1e-9)
+    sugars = [[residue.name for residue in chains[letter]] for letter in "EFGHIJK"]
+    assert sum(map(len, sugars)) * 0.180 == pytest.approx(simulated.masses["glycans"], abs=1e-9)
+    assert all(names == ["NAG", "NAG", "BMA", "MAN"][: len(names)] for names in sugars)
+    assert {len(names) for names in sugars} == {2, 3, 4}
+
+
+def test_every_atom_has_a_name_of_its_own_that_its_residue_knows(structure):
+    import gemmi
+
+    known = {
+        "LEU": "N CA C O CB CG CD1 CD2",
+        "ASN": "N CA C O CB CG OD1 ND2",
+        "NAG": "C1 C2 C3 C4 C5 C6 N2 O3 O4 O5 O6",
+        "BMA": "C1 C2 C3 C4 C5 C6 O2 O3 O4 O5 O6",
+        "MAN": "C1 C2 C3 C4 C5 C6 O2 O3 O4 O5 O6",
+    }
+    for chain in structure[0]:
+        for residue in chain:
+            assert sorted(atom.name for atom in residue) == sorted(known[residue.name].split())
+            assert all(atom.element.name == atom.name[0] for atom in residue)
+            sugar = gemmi.find_tabulated_residue(residue.name).kind == gemmi.ResidueKind.PYR
+            assert sugar == (residue.het_flag == "H") == (chain.name in "EFGHIJK")
+
+
+def test_links_run_from_asparagines_of_the_head_along_each_glycan(simulated, structure):
+    """The record is what says that two atoms are bound: the points are no chemistry, and no length tells it."""
+    roots, ends = [], {"ASN": "ND2", "NAG": "O4", "BMA": "O3"}
+    for link in structure.connections:
+        first, second = (structure[0].find_cra(end) for end in (link.partner1, link.partner2))
+        assert (first.atom.name, second.atom.name) == (ends[first.residue.name], "C1")
+        # the columns hold two digits, of coordinates that are rounded: 2·√3 roundings at most
+        assert link.reported_distance == pytest.approx(first.atom.pos.dist(second.atom.pos), abs=0.005 + 4 * COLUMN)
+        if first.residue.name == "ASN":
+            assert (first.chain.name, second.residue.seqid.num) == ("B", 1)
+            roots.append(first.residue.seqid.num - 1)
+        else:
+            assert first.chain.name == second.chain.name
+            assert first.residue.seqid.num == second.residue.seqid.num - 1
+    assert roots == [stub.root[0] for stub in simulated.stubs]
+    assert len(structure.connections) == sum(len(stub.sugars) for stub in simulated.stubs)
+    assert sum(residue.name == "ASN" for chain in structure[0] for residue in chain) == len(set(roots))
+
+
+def test_the_atoms_are_the_points_of_the_density(simulated, coarse, structure):
+    corner = BOX // 2 * VOXEL
+    head = np.array(sorted(map(tuple, positions(structure[0]["B"]))))
+    points = np.array(sorted(map(tuple, (simulated.residues["head"].reshape(-1, 3) + corner).round(3))))
+    assert abs(head - points).max() < COLUMN
+    for letter, stub in zip("EFGHIJK", simulated.stubs, strict=True):
+        number, atom = stub.root
+        root = structure[0]["B"][number]["ND2"][0].pos.tolist()[::-1]
+        assert abs(simulated.residues["head"][number, atom] + corner - root).max() < COLUMN
+        assert abs(stub.sugars.reshape(-1, 3) + corner - positions(structure[0][letter])).max() < COLUMN
+    for first, second in zip(simulated.stubs, coarse.stubs, strict=True):
+        assert first.root == second.root and np.array_equal(first.sugars, second.sugars)
+
+
+def test_a_map_of_the_model_is_the_density_of_what_does_not_move(simulated, structure):
+    density = np.zeros_like(simulated.density)
+    voxels = np.rint(positions(residue for chain in structure[0] for residue in chain) / VOXEL).astype(int)
+    np.add.at(density, tuple(voxels.T), 1)
+    density = ndimage.gaussian_filter(density, 0.225 * 4.0 / VOXEL)  # ChimeraX's molmap at 4 Å
+    correlation = {}
+    for name in ("body", "foot", "head", "arm"):
+        where = simulated.labels == LABELS[name]
+        correlation[name] = np.corrcoef(density[where], simulated.density[where])[0, 1]
+    assert correlation["body"] > 0.8
+    assert correlation["body"] > correlation["foot"] > correlation["head"] > correlation["arm"] > 0

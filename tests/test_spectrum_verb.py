@@ -407,7 +407,7 @@ def test_the_voxel_size_can_be_given(folder, capsys):
         (["soft.mrc", "--map", "map.mrc"], "is for slices"),
         (["soft.mrc", "--at", "1,2,3"], "is for slices"),
         (["soft.mrc", "hard.mrc", "--slices", "s.png"], "slices are drawn of one mask, got 2"),
-        (["soft.mrc", "--plot", "a.png", "--slices", "a.png"], "a.png: cannot be both"),
+        (["soft.mrc", "--plot", "a.png", "--slices", "a.png"], "a.png: two outputs have this name"),
         (["soft.mrc", "--plot", "a.jpg"], "a.jpg: a figure is written as .png, .pdf, .svg"),
         (["soft.mrc", "--slices", "a"], "a: a figure is written as"),
         (["soft.mrc", "--plot", "a.svg.gz"], "not compressed"),

@@ -272,3 +272,133 @@ def edge_sums(planes, edges, sums, first, start, stop):
                 soft[x] += value * (1 - value)
                 steep[x] += np.sqrt(along_z * along_z + along_y * along_y + slope[x] * slope[x])
         sums[z - first, 0], sums[z - first, 1] = soft.sum(), steep.sum()
+
+
+@_jit
+def ascend(values, foreground, parent, ties, start, stop):
+    """Each foreground voxel's highest neighbour, or the voxel itself where none is higher, else -1; planes in which
+    a voxel of the latter kind has an equal neighbour are `ties`. Heights first, over whole rows, which vectorises."""
+    depth, height, width = values.shape
+    highest = np.empty(width, values.dtype)
+    rows = np.empty((3, height, width), values.dtype)  # of plane z at z % 3: the highest of three voxels along x
+    for z in range(max(start - 1, 0), start + 1):
+        _highest_of_three(values[z], rows[z % 3])
+    for z in range(start, stop):
+        if z + 1 < depth:
+            _highest_of_three(values[z + 1], rows[(z + 1) % 3])
+        for y in range(height):
+            highest[:] = rows[z % 3, y]
+            for near_z in range(max(z - 1, 0), min(z + 2, depth)):
+                for near_y in range(max(y - 1, 0), min(y + 2, height)):
+                    _raise(highest, rows[near_z % 3, near_y])
+            for x in range(width):
+                here = (z * height + y) * width + x
+                if not foreground[z, y, x]:
+                    parent[here] = -1
+                elif values[z, y, x] < highest[x]:
+                    parent[here] = _first_as_high(values, rows, highest[x], z, y, x)
+                else:
+                    parent[here] = here
+                    ties[z] = ties[z] or _has_equal_neighbour(values, z, y, x)
+
+
+@_jit
+def _highest_of_three(plane, rows):
+    for y in range(rows.shape[0]):
+        rows[y] = plane[y]
+        _raise(rows[y, 1:], plane[y, :-1])
+        _raise(rows[y, :-1], plane[y, 1:])
+
+
+@_jit
+def _raise(heights, others):
+    for x in range(heights.size):
+        heights[x] = others[x] if others[x] > heights[x] else heights[x]
+
+
+@_jit
+def _first_as_high(values, rows, high, z, y, x):
+    """The first neighbour in scan order, this voxel included, of that height."""
+    depth, height, width = values.shape
+    for near_z in range(max(z - 1, 0), min(z + 2, depth)):
+        for near_y in range(max(y - 1, 0), min(y + 2, height)):
+            if rows[near_z % 3, near_y, x] == high:
+                for near_x in range(max(x - 1, 0), min(x + 2, width)):
+                    if values[near_z, near_y, near_x] == high:
+                        return (near_z * height + near_y) * width + near_x
+    return -1
+
+
+@_jit
+def _has_equal_neighbour(values, z, y, x):
+    depth, height, width = values.shape
+    equal = 0
+    for near_z in range(max(z - 1, 0), min(z + 2, depth)):
+        for near_y in range(max(y - 1, 0), min(y + 2, height)):
+            for near_x in range(max(x - 1, 0), min(x + 2, width)):
+                equal += values[near_z, near_y, near_x] == values[z, y, x]
+    return equal > 1
+
+
+@_jit
+def _climbs(flat, parent, voxel):
+    return flat[parent[voxel]] > flat[voxel]
+
+
+@_jit
+def _plateau(flat, parent, voxel):
+    """The first voxel of a flat voxel's plateau; its parent is itself, or a voxel that climbs."""
+    while parent[voxel] != voxel and not _climbs(flat, parent, parent[voxel]):
+        if not _climbs(flat, parent, parent[parent[voxel]]):
+            parent[voxel] = parent[parent[voxel]]
+        voxel = parent[voxel]
+    return voxel
+
+
+@_jit
+def merge_plateaus(values, parent, ties):
+    """Flat voxels of one plateau get one goal: joined by union-find first, then sent where the first border climbs."""
+    depth, height, width = values.shape
+    flat = values.reshape(-1)
+    for leaving in (False, True):
+        for z in range(depth):
+            if not ties[z]:
+                continue
+            for y in range(height):
+                for x in range(width):
+                    here = (z * height + y) * width + x
+                    if parent[here] < 0 or _climbs(flat, parent, here):
+                        continue
+                    for near_z in range(max(z - 1, 0), min(z + 2, depth)):
+                        for near_y in range(max(y - 1, 0), min(y + 2, height)):
+                            for near_x in range(max(x - 1, 0), min(x + 2, width)):
+                                there = (near_z * height + near_y) * width + near_x
+                                if flat[there] != flat[here] or _climbs(flat, parent, there) != leaving:
+                                    continue
+                                if leaving:
+                                    first = _plateau(flat, parent, here)
+                                    if parent[first] == first or there < parent[first]:
+                                        parent[first] = there
+                                elif there < here and parent[there] != parent[here]:
+                                    a, b = _plateau(flat, parent, here), _plateau(flat, parent, there)
+                                    parent[max(a, b)] = min(a, b)
+
+
+@_jit
+def number_regions(parent, labels):
+    """Labels in scan order, along the way to a voxel that has one, or to the end."""
+    count = 0
+    for voxel in range(parent.size):
+        if parent[voxel] < 0 or labels[voxel]:
+            continue
+        end = voxel
+        while parent[end] != end and not labels[end]:
+            end = parent[end]
+        if not labels[end]:
+            count += 1
+            labels[end] = count
+        here = voxel
+        while not labels[here]:
+            labels[here] = labels[end]
+            here = parent[here]
+    return count

@@ -3,10 +3,19 @@
 import os
 from concurrent.futures import ThreadPoolExecutor
 
+_most = None
+
 
 def count():
-    """CPUs this process may run on."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    """CPUs this process may run on, and no more than :func:`limit` said."""
+    cpus = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return cpus if _most is None else min(cpus, _most)
+
+
+def limit(most):
+    """Use at most so many threads from now on, where other processes share the CPUs; None for no limit."""
+    global _most
+    _most = most
 
 
 def over_planes(function, planes):

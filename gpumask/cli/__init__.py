@@ -13,16 +13,24 @@ VERBS = {
     "spectrum": "what masks do in Fourier space, compared",
     "fsc": "Fourier shell correlation of half maps, and what to distrust in it",
     "sharpen": "the mean of half maps, weighted, sharpened and low-passed",
+    "sweep": "many masks of a map compared: a table of dilations, edges and thresholds",
+    "advise": "which mask to take for a goal, and why the others lose",
+    "segment": "regions of a map by watershed, grouped by smoothing",
+    "regions": "list, select, group, hide, undo and export the regions of a map",
     "shape": "make a geometric mask with a soft edge",
+    "model": "masks and densities of atomic models, and what a model holds",
     "filter": "low-pass, high-pass, B-factor or Gaussian of a map",
     "resample": "lay a map or mask on the grid of another",
     "grid": "crop, pad, rescale, shift, flip a map or mask",
     "compare": "whether two files are on one grid, and what mends it",
     "fulcrum": "the point that a local refinement turns about",
+    "batch": "any of create, spectrum and fsc for every map of a list",
+    "slurm": "print a script for sbatch that runs such a batch on many nodes",
     "demo": "a full run on a simulated particle",
     "doctor": "what this machine has, which device will be used, and why",
     "bench": "time this machine against other programs",
 }
+BY_ARGUMENTS = ("batch", "slurm")  # whose options depend on what they are to run
 INTERRUPTED = 130
 
 
@@ -77,7 +85,8 @@ def _parser(argv):
     for name, purpose in VERBS.items():
         verb = verbs.add_parser(name, help=purpose, formatter_class=_Formatter)
         if name == wanted:
-            importlib.import_module(f"gpumask.cli.{name}").fill(verb)
+            given = (verb, argv) if name in BY_ARGUMENTS else (verb,)
+            importlib.import_module(f"gpumask.cli.{name}").fill(*given)
     return parser
 
 

@@ -8,7 +8,8 @@ def fill(parser):
         "word",
         nargs="?",
         metavar="WORD",
-        help="create, regions, resampling, spectrum, fsc, start or gpu (default: create; gpu with --device cuda)",
+        help="create, regions, resampling, spectrum, fsc, start, watershed, sweep, advise, batch or gpu (default: "
+        "create; gpu with --device cuda)",
     )
     parser.add_argument("--device", choices=("cpu", "cuda"), help="cuda: the benchmarks of the GPU")
     parser.add_argument("--box", metavar="N", type=int, help="edge of the box in voxels")

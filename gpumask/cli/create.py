@@ -2,7 +2,7 @@
 
 import argparse
 
-from gpumask.cli import terminal
+from gpumask.cli import core_soft, terminal
 
 CLEAN_UP = (  # in the order of the steps
     "clip_radius",
@@ -77,6 +77,7 @@ def fill(parser):
         "--preset", metavar="NAME", help="cryosparc-v4, cryosparc-v5:RES, subtraction, glycoprotein; flags override it"
     )
     group.add_argument("--recipe", metavar="FILE", help="a mask's JSON, or a recipe in JSON or TOML; flags override it")
+    core_soft.add(parser, "the threshold's, dilated by 6px")
     group = parser.add_argument_group("files and device")
     group.add_argument("--like", metavar="REF", help="put the mask on the grid of this map (same lattice)")
     group.add_argument("--voxel-size", metavar="X[,Y,Z]", help="Å; instead of the header's")
@@ -106,6 +107,12 @@ def run(arguments):
             raise UsageError(f"--erode must be >= 0, got {arguments.erode}; --dilate grows")
         dilation = "-" + arguments.erode.strip().lstrip("+")
     fields, options = job.read_recipe(arguments.recipe) if arguments.recipe else (None, {})
+    leaks = core_soft.leaks(arguments)
+    if leaks is not None:
+        if arguments.preset is not None:
+            raise UsageError("--core-soft is the preset glycoprotein, with what it keeps and cuts: leave --preset out")
+        if dilation is None and arguments.near is None:
+            dilation = job.core_soft.PRESET["dilation"]
     given = {
         "like": arguments.like,
         "mode": arguments.mode,
@@ -133,6 +140,7 @@ def run(arguments):
             arguments.output,
             recipe,
             like=options.get("like"),
+            recipe_path=arguments.recipe,
             device=arguments.device,
             mode=options.get("mode") or "float32",
             overwrite=arguments.force,
@@ -140,6 +148,7 @@ def run(arguments):
             nan_to=options.get("nan_to"),
             plot=arguments.plot,
             memory=read.memory(arguments.memory),
+            core_soft=leaks,
             progress=progress,
         )
     finally:
@@ -193,3 +202,6 @@ def _print(made):
             ("wrote", ", ".join(made["files"])),
         ]
     )
+    if "core_soft" in made:
+        print()
+        core_soft.show(made["core_soft"], size)

@@ -40,6 +40,15 @@ def fill(parser):
     group.add_argument("--mass", metavar="KDA", type=float, help="of the particle; adds its FSC without the solvent")
     group.add_argument("--reference", metavar="MAP", help="adds the FSC of the mean of the half maps with this map")
     group.add_argument("--cross-checks", action="store_true", help="adds mfsc, filtered and then masked: slow")
+    group = parser.add_argument_group("map and model")
+    group.add_argument(
+        "--model",
+        metavar="MODEL",
+        help="adds the FSC of the mean of the half maps with a model (PDB, mmCIF, .gz too; extra: model), without a "
+        "mask and under the mask, else the model's own",
+    )
+    group.add_argument("--select", metavar="WORDS", help="which of its atoms, as gpumask model: protein, not glycan …")
+    group.add_argument("--model-resolution", metavar="RES", help="of its density (default: three voxels)")
     group = parser.add_argument_group("by direction and by place")
     group.add_argument(
         "--directional",
@@ -67,6 +76,7 @@ def run(arguments):
 
     progress = terminal.Progress()
     names = ("mask", "reference", "window", "step", "b_factor", "nan_to", "device", "mass", "cross_checks")
+    names += ("model", "select", "model_resolution")
     try:
         done = job.fsc(
             arguments.half1,
@@ -117,9 +127,32 @@ def _print(done):
     curves = [(NAMES.get(name, name), [found.resolution[c][name] for c in criteria]) for name in names]
     print("resolution in Å")
     terminal.columns(criteria, curves)
+    if found.map_model is not None:
+        print()
+        _print_model(found.map_model)
     if done["files"]:
         print()
         terminal.table([("wrote", ", ".join(done["files"]))])
+
+
+def _print_model(found):
+    selected = "" if found["select"] is None else f" ({found['select']})"
+    under = "under the mask" if found["mask"] == "given" else "under its own mask"
+    print(f"map and model, {found['path']}: {found['atoms']} atoms{selected}; resolution in Å at FSC")
+    names = {"map_model": under, "map_model_unmasked": "without a mask"}
+    reached = found["resolution"]
+    rows = [(text, [reached[criterion][name] for criterion in reached]) for name, text in names.items()]
+    terminal.columns(list(reached), rows)
+    lowest = {}  # of the criteria, by curve, what it nowhere falls below
+    for criterion, limited in found["nyquist_limited"].items():
+        lowest |= dict.fromkeys(limited, criterion)
+    if lowest:
+        nyquist = reached[next(iter(lowest.values()))][next(iter(lowest))]
+        nowhere = [
+            f"{level} {' and '.join(names[name] for name, criterion in lowest.items() if criterion == level)}"
+            for level in dict.fromkeys(lowest.values())
+        ]
+        print(f"{nyquist:.2f} Å is Nyquist: the FSC falls nowhere below {', below '.join(nowhere)}")
 
 
 def _onset(found):

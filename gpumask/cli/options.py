@@ -70,6 +70,21 @@ def voxel_size(text):
     return tuple(reversed(numbers * 3 if len(numbers) == 1 else numbers))
 
 
+def box(text):
+    """``100`` or ``100,120,80`` (x,y,z) as (z, y, x); None stays None."""
+    from gpumask.errors import UsageError
+
+    if text is None:
+        return None
+    try:
+        numbers = [int(part) for part in text.split(",")]
+    except ValueError:
+        numbers = []
+    if len(numbers) not in (1, 3):
+        raise UsageError(f"box must be one or three (x,y,z) whole numbers of voxels, got {text!r}")
+    return tuple(reversed(numbers * 3 if len(numbers) == 1 else numbers))
+
+
 def memory(text):
     """``300MB`` or ``4GB`` in bytes; None stays None."""
     from gpumask.errors import UsageError

@@ -84,7 +84,7 @@ def run(arguments):
     given = {name: getattr(arguments, name) for name in FIELDS}
     fields |= {name: value for name, value in given.items() if value is not None}
     size = options.voxel_size(arguments.voxel_size)
-    grid = {"like": arguments.like, "box": _box(arguments.box)}
+    grid = {"like": arguments.like, "box": options.box(arguments.box)}
     if any(value is not None for value in grid.values()):  # another grid than the recipe's, voxel size and all
         chosen |= grid | {"voxel_size": None}
     chosen |= options.given(arguments, ("times", "mode", "device")) | ({} if size is None else {"voxel_size": size})
@@ -105,21 +105,6 @@ def run(arguments):
         terminal.document(made)
     else:
         _print(made)
-
-
-def _box(text):
-    """``100`` or ``100,120,80`` (x,y,z) as (z, y, x); None stays None."""
-    from gpumask.errors import UsageError
-
-    if text is None:
-        return None
-    try:
-        numbers = [int(part) for part in text.split(",")]
-    except ValueError:
-        numbers = []
-    if len(numbers) not in (1, 3):
-        raise UsageError(f"box must be one or three (x,y,z) whole numbers of voxels, got {text!r}")
-    return tuple(reversed(numbers * 3 if len(numbers) == 1 else numbers))
 
 
 def _print(made):

@@ -9,6 +9,7 @@ import time
 PARAMETERS = re.compile(r"(?<![\w./-])(assume_unmasked|b_factor|nan_to|mtf_pixel_size)(?![\w./-])(=?)")
 FLAGS = {"mtf_pixel_size": "mtf-voxel-size"}
 PATIENCE = 2.0  # s
+AGAIN = 10.0  # s between two lines of a log about one step
 CLEAR = "\r\x1b[K"  # back to the start of the line, and empty it
 
 
@@ -16,13 +17,14 @@ class Progress:
     """Names each step as it begins, with a bar and the time that is left where a step tells its share.
 
     On a terminal one line is rewritten. In a log nothing is said for PATIENCE seconds, since short work needs no
-    report; from then on each step has its line, the one under way first.
+    report; from then on each step has its line, the one under way first; one that tells its share has another every
+    AGAIN seconds.
     """
 
     def __init__(self):
         self.begun = self.step_begun = time.perf_counter()
         self.live = sys.stderr.isatty()
-        self.name, self.told = None, None
+        self.name, self.told, self.told_at = None, None, 0.0
         self.timer = threading.Timer(PATIENCE, self._tell)
         if not self.live and PATIENCE < threading.TIMEOUT_MAX:
             self.timer.daemon = True
@@ -32,17 +34,18 @@ class Progress:
         now = time.perf_counter()
         if name != self.name:
             self.name, self.step_begun = name, now
+        left = "" if not share else f", {(now - self.step_begun) * (1 - share) / share:.0f} s left"
         if self.live:
-            left = "" if not share else f", {(now - self.step_begun) * (1 - share) / share:.0f} s left"
             bar = "" if share is None else f" [{'#' * int(20 * share):<20}]"
             print(f"{CLEAR}{now - self.begun:6.1f} s  {name}{bar}{left}", file=sys.stderr, end="", flush=True)
         elif now - self.begun >= PATIENCE:
-            self._tell()
+            again = left and self.name == self.told and now - self.told_at >= AGAIN
+            self._tell(f" {share:.0%}{left}" if again else "")
 
-    def _tell(self):
-        if self.name != self.told:
-            self.told = self.name
-            print(f"{time.perf_counter() - self.begun:6.1f} s  {self.name}", file=sys.stderr, flush=True)
+    def _tell(self, more=""):
+        if more or self.name != self.told:
+            self.told, self.told_at = self.name, time.perf_counter()
+            print(f"{self.told_at - self.begun:6.1f} s  {self.name}{more}", file=sys.stderr, flush=True)
 
     def done(self):
         self.timer.cancel()

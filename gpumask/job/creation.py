@@ -9,9 +9,11 @@ import numpy as np
 
 import gpumask
 from gpumask import backend, io, pipeline, slabs, units
-from gpumask.errors import InputNotFound, InputRefused, OutOfMemory, UsageError
-from gpumask.job import outputs
-from gpumask.recipe import loads, parse_threshold
+from gpumask.errors import OutOfMemory, UsageError
+from gpumask.job import core_soft as glycoprotein
+from gpumask.job import inputs, outputs
+from gpumask.job.timing import timed
+from gpumask.recipe import parse_threshold
 
 LABEL = "gpumask {} create, recipe {}"
 MEMORY_SHARE = 0.8  # of what is free
@@ -27,27 +29,15 @@ def read_recipe(path):
     options : dict
         What else the mask was made with: ``like``, ``mode``, ``nan_to``, ``voxel_size``; empty for a bare recipe.
     """
-    path = Path(path)
-    try:
-        text = path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputNotFound(f"{path}: cannot be read as a recipe: {error}") from error
-    if path.suffix == ".toml":
-        return loads(text, "toml"), {}
-    fields = loads(text)
-    document = json.loads(text)
-    options = document.get("options")
-    if not isinstance(options, dict):
+    fields, document = inputs.recipe_document(path)
+    if not document:
         return fields, {}
-    size, like = options.get("voxel_size_angstrom"), document.get("like")
-    sizes = isinstance(size, list) and len(size) == 3 and all(isinstance(v, (int, float)) for v in size)
-    if not (size is None or sizes) or not (like is None or isinstance(like, str)):
-        raise InputRefused(f"{path}: its options are not those that gpumask writes; give the recipe alone")
+    options = document["options"]
     return fields, {
-        "like": like,
-        "mode": options.get("mode"),
+        **inputs.text_options(path, document, ("like",)),
+        **inputs.text_options(path, options, ("mode",)),
         "nan_to": options.get("nan_to"),
-        "voxel_size": None if size is None else tuple(reversed(size)),
+        "voxel_size": inputs.triple_option(path, options, "voxel_size_angstrom"),
     }
 
 
@@ -61,6 +51,7 @@ def create(
     recipe,
     *,
     like=None,
+    recipe_path=None,
     device=None,
     mode="float32",
     overwrite=False,
@@ -68,6 +59,7 @@ def create(
     nan_to=None,
     plot=False,
     memory=None,
+    core_soft=None,
     progress=None,
 ):
     """Make a mask from a map file, and write it with its provenance beside it.
@@ -79,6 +71,8 @@ def create(
     recipe : MaskRecipe
     like : str or Path, optional
         A map on the same lattice, whose grid the mask gets.
+    recipe_path : str or Path, optional
+        The file that `recipe` is from, which is not written over.
     device : str, optional
         See :func:`gpumask.backend.choose`.
     mode, overwrite
@@ -89,6 +83,9 @@ def create(
         Draw three slices (extra ``plot``).
     memory : int, optional
         Bytes to stay within; a box that needs more is made in slabs. Default: 80 % of what is free.
+    core_soft : Leaks, optional
+        Make the mask core-soft (see :mod:`gpumask.job.core_soft`): without a soft edge in `recipe` it gets a very soft
+        one, and ``core_soft`` is added to what is returned; its leak is told from the half maps, if it has any.
     progress : callable, optional
         Called with the name of each step as it begins, and with its share done where that is known.
 
@@ -97,58 +94,184 @@ def create(
     dict
         What ``gpumask create --json`` prints; triples are x, y, z.
     """
-    map_path, output = Path(map_path), outputs.named(output, ".json", ".png")
-    sidecar, picture = outputs.beside(output, ".json"), outputs.beside(output, ".png")
-    targets = [output, sidecar, *([picture] if plot else [])]
-    outputs.check(targets, (map_path, like), overwrite)
-    device, reason = backend.choose(device)
-    progress = progress or (lambda name, share=None: None)
-    run = _Run(recipe, device, backend.is_demanded(reason), memory, progress)
-    names = (map_path.name, None if like is None else Path(like).name)
-    progress("read")
-    start = time.perf_counter()
-    source = io.Slabs(map_path, voxel_size=voxel_size, nan_to=nan_to)
-    digest = io.sha256(map_path)
-    grid, reference = source, None
-    streamed = like is None and run.budget(source) < pipeline.memory_needed(source.shape, source.voxel_size, recipe)
-    if streamed and plot:
-        raise UsageError(f"{map_path}: is made in slabs for want of memory, so that there is no figure; drop --plot")
-    if not streamed:
-        volume = source.whole()
-        if like is not None:
-            reference, more = io.load(like)
-            run.notes += more
-        grid = reference or volume
-    seconds = {"read": time.perf_counter() - start}
-    progress("load")
-    seconds["load"] = backend.first_call_seconds(device)  # compiling, the first time on a machine; else finding it
+    creation = Creation(
+        map_path,
+        output,
+        recipe,
+        like=like,
+        recipe_path=recipe_path,
+        device=device,
+        mode=mode,
+        overwrite=overwrite,
+        voxel_size=voxel_size,
+        nan_to=nan_to,
+        plot=plot,
+        memory=memory,
+        core_soft=core_soft,
+        progress=progress,
+    )
+    creation.read()
+    creation.make()
+    creation.write()
+    return creation.document()
 
-    def document():
-        made = run.made
+
+class Creation:
+    """:func:`create` in three steps, so that those of several maps may overlap: read, make, write."""
+
+    def __init__(
+        self,
+        map_path,
+        output,
+        recipe,
+        *,
+        like,
+        device,
+        mode,
+        overwrite,
+        voxel_size,
+        nan_to,
+        plot,
+        memory,
+        core_soft,
+        progress,
+        recipe_path=None,
+    ):
+        self.map_path, self.output = Path(map_path), outputs.named(output, ".json", ".png")
+        self.recipe, self.like, self.mode, self.overwrite = recipe, like, mode, overwrite
+        self.voxel_size, self.nan_to, self.plot, self.memory = voxel_size, nan_to, plot, memory
+        self.core_soft = core_soft
+        sidecar, self.picture = outputs.beside(self.output, ".json"), outputs.beside(self.output, ".png")
+        self.targets = [self.output, sidecar, *([self.picture] if plot else [])]
+        others = (like, recipe_path, *(core_soft.paths if core_soft else ()))
+        outputs.check(self.targets, (self.map_path, *others), overwrite)
+        self.device, self.reason = backend.choose(device)
+        self.progress = progress or (lambda name, share=None: None)
+        self.seconds = {}
+        self.source = self.run = self.record = self.grid = self.volume = self.reference = self.soft = self.told = None
+        self.streamed, self.drawn = False, []
+
+    def read(self, record=None):
+        """Read the map, and the reference where there is one; `record` stands for the map in place of its SHA-256."""
+        self.progress("read")
+        with timed(self.seconds, "read"):
+            source = self.source = io.Slabs(self.map_path, voxel_size=self.voxel_size, nan_to=self.nan_to)
+            if self.core_soft is not None:
+                self.recipe = glycoprotein.completed(self.recipe, source.voxel_size)
+            self.run = _Run(self.recipe, self.device, backend.is_demanded(self.reason), self.memory, self.progress)
+            self.record = record or {"sha256": io.sha256(self.map_path)}
+            needed = pipeline.memory_needed(source.shape, source.voxel_size, self.recipe)
+            self.streamed = self.like is None and self.run.budget(source) < needed
+            self.grid = source
+            if self.streamed:
+                self._check_streamed()
+                return
+            self.volume = source.whole()
+            if self.like is not None:
+                self.reference, more = io.load(self.like)
+                self.run.notes += more
+                self.grid = self.reference
+
+    def _check_streamed(self):
+        asked = (self.plot, "--plot", "figure"), (self.core_soft, "--core-soft", "comparison of two masks")
+        for given, flag, what in asked:
+            if given:
+                raise UsageError(
+                    f"{self.map_path}: is made in slabs for want of memory, so that there is no {what}; drop {flag}"
+                )
+        self.run.notes.append(f"{self.map_path}: made in slabs, since the whole box needs more memory than may be used")
+
+    def make(self):
+        """Make the mask, unless it is made in slabs as it is written."""
+        self.progress("load")
+        # compiling, the first time on a machine; else finding it
+        self.seconds["load"] = backend.first_call_seconds(self.device)
+        if self.streamed:
+            return
+        names = (self.map_path.name, None if self.like is None else Path(self.like).name)
+        self.soft = self.run.whole(self.volume, self.reference, names)
+        if self.core_soft is not None:
+            self.progress("core-soft")
+            with timed(self.seconds, "core-soft"):
+                self._tell()
+        if self.plot:
+            from gpumask.report.slices import draw
+
+            self.progress("plot")
+            with timed(self.seconds, "plot"):
+                grid, soft = self.reference or self.volume, self.soft
+                options = {"voxel_size": soft.voxel_size, "origin": soft.origin, "title": self.output.name}
+                self.drawn = [draw(soft.data, grid.data, **options)]
+        self.volume = self.reference = None  # their memory is the next map's
+        self.grid = self.soft
+
+    def _tell(self):
+        def bodies(device):
+            volume = backend.place(self.volume, device)
+            return glycoprotein.bodies_of_map(volume, self.recipe, self.run.made.threshold, self.reference)
+
+        self.told, more = glycoprotein.told(
+            self.soft, self.recipe, bodies, self.core_soft, self.run.device, self.reason, self.output
+        )
+        self.run.notes += more
+
+    def write(self, stored=None):
+        """Write the mask and what is beside it; ``stored(header, data)`` gives other chunks for
+        :func:`gpumask.io.write_files` than those two."""
+        self.progress("write")
+        start = time.perf_counter()
+        label = LABEL.format(gpumask.__version__, self.recipe.hash)
+        if self.streamed:
+            chunks = self._slabs(label)
+        else:
+            chunks = io.encode(self.soft, self.mode, label)
+            chunks = chunks if stored is None else stored(*chunks)
+        files = dict(zip(self.targets, (chunks, self._write_document, self.drawn), strict=False))
+        io.write_files(list(files.items()), self.overwrite)
+        made = sum(self.run.made.seconds.values()) if self.streamed else 0
+        self.seconds["write"] = time.perf_counter() - start - made
+
+    def _slabs(self, label):
+        source = self.source
+
+        def write_mask(stream):
+            def slabs_to(write):
+                self.run.in_slabs(source, write)
+
+            io.encode_slabs(stream, source.shape, source.voxel_size, source.header, self.mode, label, slabs_to)
+
+        return write_mask
+
+    def _write_document(self, stream):
+        stream.write((json.dumps(self.document(), indent=2) + "\n").encode())
+
+    def document(self):
+        """What ``gpumask create --json`` prints of a mask that was made."""
+        made, size = self.run.made, self.voxel_size
         return {
-            "output": str(output),
-            "files": [str(path) for path in targets],
-            "recipe": recipe.to_dict(),
-            "recipe_hash": recipe.hash,
-            "input": {"path": str(map_path), "sha256": digest},
-            "like": None if like is None else str(like),
+            "output": str(self.output),
+            "files": [str(path) for path in self.targets],
+            "recipe": self.recipe.to_dict(),
+            "recipe_hash": self.recipe.hash,
+            "input": {"path": str(self.map_path), **self.record},
+            "like": None if self.like is None else str(self.like),
             "options": {
-                "mode": mode,
-                "nan_to": nan_to,
-                "voxel_size_angstrom": None if voxel_size is None else units.xyz(units.voxel_edges(voxel_size)),
+                "mode": self.mode,
+                "nan_to": self.nan_to,
+                "voxel_size_angstrom": None if size is None else units.xyz(units.voxel_edges(size)),
             },
             "version": gpumask.__version__,
-            "voxel_size_angstrom": units.xyz(grid.voxel_size),
-            "box": units.xyz(grid.shape),
+            "voxel_size_angstrom": units.xyz(self.grid.voxel_size),
+            "box": units.xyz(self.grid.shape),
             "threshold": {
-                "method": parse_threshold(recipe.threshold)[0],
+                "method": parse_threshold(self.recipe.threshold)[0],
                 "value": made.threshold,
                 "why": made.threshold_why,
             },
             "hysteresis": None if made.hysteresis is None else _explained(made.hysteresis),
             "dilation_px": made.dilation_px,
             "soft_edge_px": made.soft_edge_px,
-            "soft_edge_source": _edge_source(recipe),
+            "soft_edge_source": _edge_source(self.recipe),
             "minimum_soft_edge_px": made.minimum_soft_edge_px,
             "equivalent_edge_px": made.equivalent_edge_px,
             "base_voxels": made.base_voxels,
@@ -156,42 +279,12 @@ def create(
             "components": made.components,
             "faces_touched": made.faces_touched,
             "verdict": made.verdict,
-            "device": run.device,
-            "device_reason": reason,
-            "seconds": {**seconds, **made.seconds},
-            "warnings": [*source.notes, *run.notes, *made.warnings],
+            "device": self.run.device,
+            "device_reason": self.reason,
+            "seconds": {**self.seconds, **made.seconds},
+            "warnings": [*self.source.notes, *self.run.notes, *made.warnings],
+            **({} if self.core_soft is None else {"core_soft": self.told}),
         }
-
-    def write_document(stream):
-        stream.write((json.dumps(document(), indent=2) + "\n").encode())
-
-    label = LABEL.format(gpumask.__version__, recipe.hash)
-    if streamed:
-        run.notes.append(f"{map_path}: made in slabs, since the whole box needs more memory than may be used")
-
-        def write_mask(stream):
-            def slabs_to(write):
-                run.in_slabs(source, write)
-
-            io.encode_slabs(stream, source.shape, source.voxel_size, source.header, mode, label, slabs_to)
-
-        files = [(output, write_mask), (sidecar, write_document)]
-    else:
-        soft = run.whole(volume, reference, names)
-        files = [(output, io.encode(soft, mode, label)), (sidecar, write_document)]
-        if plot:
-            from gpumask.report.slices import draw
-
-            progress("plot")
-            start = time.perf_counter()
-            drawn = draw(soft.data, grid.data, voxel_size=soft.voxel_size, origin=soft.origin, title=output.name)
-            files.append((picture, [drawn]))
-            seconds["plot"] = time.perf_counter() - start
-    progress("write")
-    start = time.perf_counter()
-    io.write_files(files, overwrite)
-    seconds["write"] = time.perf_counter() - start - (sum(run.made.seconds.values()) if streamed else 0)
-    return document()
 
 
 class _Run:

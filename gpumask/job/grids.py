@@ -9,7 +9,7 @@ import numpy as np
 
 import gpumask
 from gpumask import backend, grids, io, mask, positions, thresholds, units
-from gpumask.errors import InputRefused, OutOfMemory, UsageError
+from gpumask.errors import InputRefused, UsageError
 from gpumask.job import devices, inputs, outputs
 from gpumask.job.timing import timed
 from gpumask.volume import Volume
@@ -60,7 +60,7 @@ def resample(
     job = _Job("resample", path, output, [like], mode, device, overwrite, progress)
     source = job.read(voxel_size, nan_to)
     grid = _grid(like)
-    _check_room(grid.shape, FOURIER_BYTES if method == "fourier" else 4)
+    inputs.check_room(grid.shape, FOURIER_BYTES if method == "fourier" else 4)
 
     def work(device):
         with backend.current(device):
@@ -334,7 +334,7 @@ def _shifted(volume, text, chosen):
 def _rescaled(volume, text, _):
     wanted = units.angstrom(text, "the voxel size to rescale to")
     shape = grids.even_shape(volume.shape, volume.voxel_size, wanted)
-    _check_room(shape, FOURIER_BYTES)
+    inputs.check_room(shape, FOURIER_BYTES)
     made, notes = grids.rescale(volume, shape)
     got = made.voxel_size
     if max(abs(v / wanted - 1) for v in got) > grids.SAME_VOXEL_NOTE:
@@ -347,7 +347,7 @@ def _rescaled(volume, text, _):
 
 def _fourier_boxed(volume, text, _):
     shape = _boxes(text)
-    _check_room(shape, FOURIER_BYTES)
+    inputs.check_room(shape, FOURIER_BYTES)
     made, notes = grids.rescale(volume, shape)
     return made, f"rescale to {_edges(made.voxel_size)} Å", notes
 
@@ -357,7 +357,7 @@ def _cropped(volume, text, _):
     if not colon:
         raise UsageError(f"a crop is given as x,y,z:x,y,z, the low corner and one beyond the high one, got {text!r}")
     low, high = (_voxel_triple(part, "a corner of a crop") for part in (low, high))
-    _check_room([b - a for a, b in zip(low, high, strict=True)])
+    inputs.check_room([b - a for a, b in zip(low, high, strict=True)])
     made = grids.crop(volume, low, high)
     return made, f"crop {text}", _cut_off(volume, made)
 
@@ -383,7 +383,7 @@ def _centred(volume, path, chosen):
     centre = units.angstrom_to_corner_px(centre, volume.voxel_size, volume.origin)
     voxel = [round(c) for c in centre]
     shape = volume.shape if "box" not in chosen else _boxes(chosen["box"])
-    _check_room(shape)
+    inputs.check_room(shape)
     rest = [c - v for c, v in zip(centre, voxel, strict=True)]
     try:
         made = grids.boxed(volume, shape, voxel)
@@ -396,7 +396,7 @@ def _centred(volume, path, chosen):
 
 def _boxed(volume, text, _):
     shape = _boxes(text)
-    _check_room(shape)
+    inputs.check_room(shape)
     made = grids.boxed(volume, shape)
     return made, f"box {units.by(made.shape)}", _cut_off(volume, made)
 
@@ -439,16 +439,6 @@ def _voxel_triple(text, what, most=units.LONGEST):
     if not all(map(float.is_integer, numbers)):
         raise UsageError(f"{what} must be three whole numbers of voxels x,y,z, got {text!r}")
     return tuple(map(int, numbers))
-
-
-def _check_room(shape, bytes_per_voxel=4):
-    """Refuse a box that is larger than what is free, before it is reserved page by page."""
-    needed, available = bytes_per_voxel * math.prod(max(n, 0) for n in shape), backend.available_memory()
-    if available is not None and needed > available:
-        raise OutOfMemory(
-            f"a box of {units.by(shape, 'g')} voxels needs {needed / 2**30:.1f} GiB, {available / 2**30:.1f} GiB are "
-            "free; choose a smaller one"
-        )
 
 
 def _boxes(text):

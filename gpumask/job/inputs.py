@@ -1,10 +1,13 @@
 """Files that a job reads together: half maps found by their names, masks, and what must lie on one grid."""
 
+import json
+import math
 from dataclasses import replace
 from pathlib import Path
 
-from gpumask import grids, io, mask, units
-from gpumask.errors import InputNotFound, InputRefused, UsageError
+from gpumask import backend, grids, io, mask, units
+from gpumask.errors import InputNotFound, InputRefused, OutOfMemory, UsageError
+from gpumask.recipe import loads
 
 HALVES = (("half1", "half2"), ("half_A", "half_B"), ("half_map_1", "half_map_2"))  # RELION, CryoSPARC, EMDB
 
@@ -54,6 +57,70 @@ def other_half(path):
                 return other
     words = ", ".join(word for pair in HALVES for word in pair)
     raise UsageError(f"{path}: the other half map cannot be found by this name (none of {words} in it); give HALF2")
+
+
+def grid(like, box, voxel_size):
+    """The grid of a file, or of a box with the origin 0, as a Volume without data; None without both. And notes."""
+    if like is not None and box is not None:
+        raise UsageError("give like or box, not both: a file has a box of its own")
+    if like is not None:
+        header = io.Slabs(like, voxel_size=voxel_size)
+        return grids.empty(header.shape, header.voxel_size, header.header), header.notes
+    if box is None:
+        return None, []
+    if voxel_size is None:
+        raise UsageError("a box needs a voxel size in Å; give both, or a map to be like")
+    if len(box) != 3 or not all(type(n) is int for n in box):
+        raise UsageError(f"box must be one or three whole numbers of voxels, got {box}")
+    return grids.empty(box, voxel_size), []
+
+
+def check_room(shape, bytes_per_voxel=4):
+    """Refuse a box that is larger than what is free, before it is reserved page by page."""
+    needed, available = bytes_per_voxel * math.prod(max(n, 0) for n in shape), backend.available_memory()
+    if available is not None and needed > available:
+        raise OutOfMemory(
+            f"a box of {units.by(shape, 'g')} voxels needs {needed / 2**30:.1f} GiB, {available / 2**30:.1f} GiB are "
+            "free; choose a smaller one"
+        )
+
+
+def recipe_document(path):
+    """A recipe in JSON or TOML, or in the provenance JSON of what was made by it.
+
+    Returns
+    -------
+    fields : dict
+        Of the recipe.
+    document : dict
+        The JSON around it, empty for a bare recipe.
+    """
+    path = Path(path)
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputNotFound(f"{path}: cannot be read as a recipe: {error}") from error
+    if path.suffix == ".toml":
+        return loads(text, "toml"), {}
+    fields, document = loads(text), json.loads(text)
+    return fields, document if isinstance(document.get("options"), dict) else {}
+
+
+def text_options(path, options, names):
+    """The options of those names from a :func:`recipe_document`, text or None; refused where they are neither."""
+    for name in names:
+        if not isinstance(options.get(name), str | None):
+            raise UsageError(f"{path}: {name} must be text, got {options[name]!r}; correct it or leave it out")
+    return {name: options.get(name) for name in names}
+
+
+def triple_option(path, options, name):
+    """The option of that name, [x, y, z], as (z, y, x) or None; its numbers are checked where they are used."""
+    triple = options.get(name)
+    if triple is not None and not isinstance(triple, list):
+        what = name.removesuffix("_angstrom").replace("_", " ")
+        raise UsageError(f"{path}: the {what} must be a list of three numbers, got {triple!r}")
+    return triple and tuple(reversed(triple))
 
 
 class Maps:

@@ -3,11 +3,17 @@
 import csv
 import io as streams
 import json
-from contextlib import contextmanager
+import os
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from gpumask import io
 from gpumask.errors import UsageError, WriteFailed
+
+try:
+    import fcntl
+except ImportError:  # not a POSIX system
+    fcntl = None
 
 MAP_SUFFIXES = (".mrc", ".map", ".ccp4", ".rec")
 
@@ -23,8 +29,11 @@ def named(output, *beside):
 
 
 def check(outputs, inputs, overwrite):
-    """Raise where an output cannot be written, or is an input."""
-    for path in outputs:
+    """Raise where an output cannot be written, is an input, or has the name of another."""
+    real = [os.path.realpath(path) for path in outputs]
+    for place, path in enumerate(outputs):
+        if real[place] in real[:place]:
+            raise UsageError(f"{path}: two outputs have this name; give one of them another")
         io.check_output(path, overwrite)
         for source in inputs:
             if source is not None and path.exists() and Path(source).exists() and path.samefile(source):
@@ -46,6 +55,22 @@ def figure_format(path):
         raise UsageError(f"{path}: a figure is written as .{', .'.join(canvas.FORMATS)}; give it such a name")
     canvas.new(1, 1)  # where matplotlib is missing, that is said before the work
     return form
+
+
+@contextmanager
+def alone(folder):
+    """While this lasts, other programs that want to be alone in the folder wait. File systems that cannot lock a folder
+    are left as they are."""
+    if fcntl is None:
+        yield
+        return
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        with suppress(OSError):
+            fcntl.flock(handle, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(handle)
 
 
 @contextmanager

@@ -1,13 +1,27 @@
 """Half maps in, resolution out: the curves as JSON, CSV, STAR and XML, by direction and by place where asked."""
 
 from dataclasses import replace
+from pathlib import Path
 
-from gpumask import backend, correlation, directional, filters, io, local_resolution, resolution, sharpening, units
+from gpumask import (
+    backend,
+    correlation,
+    directional,
+    filters,
+    io,
+    local_resolution,
+    model_fit,
+    models,
+    resolution,
+    sharpening,
+    units,
+)
 from gpumask.errors import InputRefused, UsageError
 from gpumask.job import devices, inputs, outputs, resolution_files
 from gpumask.job.resolution_files import judged
 from gpumask.job.timing import timed
 from gpumask.mask import soft_mask
+from gpumask.volume import Volume
 
 
 def fsc(
@@ -16,6 +30,9 @@ def fsc(
     mask=None,
     *,
     reference=None,
+    model=None,
+    select=None,
+    model_resolution=None,
     output=None,
     plot=False,
     by_direction=False,
@@ -40,6 +57,13 @@ def fsc(
         Found by the name of the first one where it is left out, see :func:`gpumask.job.inputs.other_half`.
     mask, reference : str or Path, optional
         On the grid of the half maps.
+    model : str or Path, optional
+        An atomic model (extra ``model``): adds its correlation with the mean of the half maps, unmasked and under the
+        mask that is given, else the model's own.
+    select : str, optional
+        Which of its atoms, in the words of :meth:`gpumask.models.Model.select`; default all.
+    model_resolution : float or str, optional
+        Å, of its density; see :func:`gpumask.model_fit.density`.
     output : str or Path, optional
         A folder, made where it is not there: ``fsc.json``, ``fsc.csv``, ``noise.csv``,
         ``postprocess.star``, ``fsc.xml`` and ``provenance.json``, all of them or none.
@@ -85,11 +109,14 @@ def fsc(
     maps = inputs.Maps(half1, half2, mask, reference, voxel_size=voxel_size, nan_to=nan_to)
     local = {"window": window, "step": step, "filter": local_filter, "b_factor": b_factor}
     _check_options(output, plot, by_place, local)
+    atoms = _Atoms.of(model, select, model_resolution)
     names = resolution_files.names(plot, by_direction, by_place, local_filter)
     local = local if by_place else None
     asked = {
         "style": "gpumask",
         **options,
+        "select": select,
+        "model_resolution": None if model_resolution is None else units.angstrom(model_resolution),
         "directional": by_direction,
         "local_resolution": local,
         "voxel_size_angstrom": None if voxel_size is None else units.xyz(units.voxel_edges(voxel_size)),
@@ -103,6 +130,8 @@ def fsc(
         with backend.current(device):
             steps = _Steps(maps, device, options, progress, seconds)
             steps.fsc()
+            if atoms is not None:
+                steps.model(atoms)
             if output is not None:
                 steps.guinier()
                 steps.noise()
@@ -116,18 +145,20 @@ def fsc(
         progress("read")
         with timed(seconds, "read"):
             maps.read()
+            if atoms is not None:
+                atoms.read()
         try:
             made, used, notes = devices.run(measure, device, reason)
         except InputRefused as error:
             raise InputRefused(f"{maps.names}: {error}") from error
         return {
             **made,
-            "inputs": maps.records,
+            "inputs": maps.records if atoms is None else {**maps.records, "model": atoms.record},
             "options": asked,
             "device": used,
             "device_reason": reason,
             "seconds": seconds,
-            "warnings": [*maps.notes, *made["fsc"].notes, *notes],
+            "warnings": [*maps.notes, *(made["of_model"] or ()), *made["fsc"].notes, *notes],
             "files": [],
         }
 
@@ -135,7 +166,7 @@ def fsc(
         return run()
     with outputs.folder(output) as folder:
         targets = {name: folder / name for name in names}
-        outputs.check(targets.values(), maps.paths.values(), overwrite)
+        outputs.check(targets.values(), [*maps.paths.values(), model], overwrite)
         if plot:
             outputs.figure_format(targets["fsc.png"])
         found = run()
@@ -156,6 +187,29 @@ def _check_options(output, plot, by_place, local):
         raise UsageError("--window, --step and --filter are for --local-resolution: give it too")
     if local["b_factor"] and not local["filter"]:
         raise UsageError("--b-factor is for the map of --filter: give it too")
+
+
+class _Atoms:
+    """The atoms of a model file that a map is correlated with; `model` and `record` are None until they are read."""
+
+    def __init__(self, path, select, resolution):
+        self.path, self.select, self.resolution = Path(path), select, resolution
+        self.model = self.record = None
+
+    @classmethod
+    def of(cls, path, select, resolution):
+        """None without a model."""
+        if path is not None:
+            return cls(path, select, resolution)
+        if select is not None or resolution is not None:
+            raise UsageError("--select and --model-resolution are for the atoms of a model: give it with --model")
+        return None
+
+    def read(self):
+        self.model = models.read(self.path)
+        if self.select is not None:
+            self.model = self.model.select(self.select)
+        self.record = {"path": str(self.path), "sha256": io.sha256(self.path)}
 
 
 class _Steps:
@@ -179,6 +233,7 @@ class _Steps:
                 "fsc_volume",
                 "local_resolution",
                 "filtered",
+                "of_model",
             )
         )
 
@@ -188,6 +243,25 @@ class _Steps:
         with timed(self.seconds, "fsc"):
             found = resolution.fsc(self.first, self.second, self.mask, **given)
         self.made |= {"fsc": replace(found, mask=self.records.get("mask")), "judged": judged(found)}
+
+    def model(self, atoms):
+        """The correlation of the mean of the half maps with a model."""
+        self.progress("model")
+        with timed(self.seconds, "model"):
+            mean = self.first.with_data(self._mean())
+            density = model_fit.density(atoms.model, mean, atoms.resolution)
+            around = model_fit.own_mask(atoms.model, mean) if self.under is None else self.under
+            style = self.options.get("style", "gpumask")
+            found = model_fit.map_model(mean, Volume(density, self.size), Volume(around, self.size), style=style)
+        facts = {
+            **atoms.record,
+            "select": atoms.select,
+            "atoms": len(atoms.model),
+            "density_resolution": model_fit.density_resolution(self.size, atoms.resolution),
+            "mask": "model" if self.under is None else "given",
+        }
+        self.made["fsc"] = model_fit.joined(self.made["fsc"], found, **facts)
+        self.made["of_model"] = [*atoms.model.notes, *models.outside_note(atoms.model, mean)]
 
     def guinier(self):
         """The Guinier table as it is before sharpening."""

@@ -1,22 +1,16 @@
 """A geometric mask on the grid of a file, or in a box by its numbers, written with its provenance."""
 
-import json
-import math
-from pathlib import Path
-
 import numpy as np
 
 import gpumask
 from gpumask import backend, io, mask, shapes, units
-from gpumask.errors import InputNotFound, InputRefused, OutOfMemory, UsageError
+from gpumask.errors import InputRefused, UsageError
 from gpumask.job import devices, inputs, outputs
 from gpumask.job.timing import timed
-from gpumask.recipe import loads
-from gpumask.volume import Header, Volume
+from gpumask.volume import Volume
 
 LABEL = "gpumask {} shape {}, recipe {}"
 VOXEL_BYTES = 3 * 4  # the mask, what is measured of it, and the file's bytes
-LARGEST_BOX = 1 << 20  # what a header is read with
 ROUNDING = 1e-9  # px
 
 
@@ -30,27 +24,15 @@ def read_shape(path):
     options : dict
         The grid, and what else the mask was made with: keywords of :func:`shape`; empty for a bare recipe.
     """
-    path = Path(path)
-    try:
-        text = path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputNotFound(f"{path}: cannot be read as a recipe: {error}") from error
-    in_toml = path.suffix == ".toml"
-    values = loads(text, "toml" if in_toml else "json")
-    _check_text(path, values, ("shape",))
-    if in_toml:
+    values, document = inputs.recipe_document(path)
+    inputs.text_options(path, values, ("shape",))
+    if not document:
         return values, {}
-    options = json.loads(text).get("options")
-    if not isinstance(options, dict):
-        return values, {}
-    _check_text(path, options, ("like", "times", "mode"))
-    triples = {"box": options.get("box"), "voxel_size": options.get("voxel_size_angstrom")}
-    for name, triple in triples.items():
-        if triple is not None and not isinstance(triple, list):
-            raise UsageError(f"{path}: the {name.replace('_', ' ')} must be a list of three numbers, got {triple!r}")
+    options = document["options"]
     return values, {
-        **{name: options.get(name) for name in ("like", "times", "mode")},
-        **{name: triple and tuple(reversed(triple)) for name, triple in triples.items()},
+        **inputs.text_options(path, options, ("like", "times", "mode")),
+        "box": inputs.triple_option(path, options, "box"),
+        "voxel_size": inputs.triple_option(path, options, "voxel_size_angstrom"),
     }
 
 
@@ -171,46 +153,19 @@ def shape(
     return document
 
 
-def _check_text(path, values, names):
-    for name in names:
-        if not isinstance(values.get(name), str | None):
-            raise UsageError(f"{path}: {name} must be text, got {values[name]!r}; correct it or leave it out")
-
-
 def _grid(like, box, voxel_size, times, notes):
     """A Volume of nothing with the grid of the mask, and the data of the mask that it multiplies, or None."""
-    if like is not None and box is not None:
-        raise UsageError("give like or box, not both: a file has a box of its own")
-    if box is not None and voxel_size is None:
-        raise UsageError("a box needs a voxel size in Å; give both, or a map to be like")
-    source = like if like is not None else times
-    if source is not None and box is None:
-        header = io.Slabs(source, voxel_size=voxel_size)
-        notes += header.notes
-        grid = _nothing(header.shape, header.voxel_size, header.header)
-    elif box is not None:
-        if len(box) != 3 or not all(type(n) is int and 0 < n < LARGEST_BOX for n in box):
-            raise UsageError(f"box must be one or three whole numbers of voxels from 1 to {LARGEST_BOX - 1}, got {box}")
-        grid = _nothing(box, voxel_size, Header())
-    else:
+    grid, told = inputs.grid(times if like is None and box is None else like, box, voxel_size)
+    if grid is None:
         raise UsageError("a shape needs a grid: give a map to be like, or a box and a voxel size")
-    needed, available = VOXEL_BYTES * math.prod(grid.shape), backend.available_memory()
-    if available is not None and needed > available:
-        raise OutOfMemory(
-            f"a box of {units.by(grid.shape)} voxels needs {needed / 2**30:.1f} GiB, "
-            f"{available / 2**30:.1f} GiB are free"
-        )
+    notes += told
+    inputs.check_room(grid.shape, VOXEL_BYTES)
     if times is None:
         return grid, None
     factor, more = inputs.read_mask(times, {"voxel_size": voxel_size})
     note = inputs.check_grid(times, factor, "the box" if like is None else like, grid)
     notes += [text for text in (*more, note) if text and text not in notes]
     return grid, factor.data
-
-
-def _nothing(shape, voxel_size, header):
-    """A volume of zeros that takes no memory."""
-    return Volume(np.broadcast_to(np.float32(0), shape), voxel_size, header)
 
 
 def _check_made(soft, recipe, grid, times):

@@ -80,8 +80,6 @@ def spectrum(
     _check_spectrum_options(paths, half1, half2, onset, assume_unmasked, slices, volume, at)
     outputs.check(figures, (*paths, half1, half2, volume), overwrite)
     formats = {path: outputs.figure_format(path) for path in figures}
-    if len(formats) < len(figures):
-        raise UsageError(f"{plot}: cannot be both the plot and the slices; give two names")
     device, reason = backend.choose(device)
     progress = progress or (lambda name, share=None: None)
     reading = {"voxel_size": voxel_size, "nan_to": nan_to}

@@ -29,13 +29,13 @@ def check(format):
         raise UsageError(f"a figure is drawn as {', '.join(FORMATS)}, got {format!r}")
 
 
-def new(width, height, layout="constrained"):
-    """An empty figure of that size in inches."""
+def new(width, height, layout="constrained", dots=200):
+    """An empty figure of that size in inches, with `dots` to an inch."""
     try:
         from matplotlib.figure import Figure
     except ImportError as error:
         raise MissingExtra("drawing needs matplotlib: pip install 'gpumask[plot]'") from error
-    figure = Figure(figsize=(width, height), dpi=200, layout=layout)
+    figure = Figure(figsize=(width, height), dpi=dots, layout=layout)
     if layout:
         figure.get_layout_engine().set(w_pad=0.06, h_pad=0.06, wspace=0.02)
     return figure

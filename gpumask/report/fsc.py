@@ -11,11 +11,12 @@ LEVELS = (0.143, 0.5)
 LOWEST = -0.3  # of the axis: where n comes near 1 the corrected curve falls without end
 THIN, PLAIN, BOLD = 1.0, 1.7, 3.0
 MARK = {"linestyle": "none", "marker": "v", "markersize": 9, "color": "black", "markeredgecolor": "white"}
+MODEL_MARK = {"marker": "o", "markersize": 5}
 # column, name, colour, style; the judged curve is drawn PLAIN, the others THIN
 TOTALS = (
     ("unmasked", "no mask", canvas.GREEN, "solid"),
     ("spherical", "sphere", "0.5", (0, (1, 1))),
-    ("loose", "loose mask", "0.2", (0, (6, 2))),
+    ("loose", "loose mask", canvas.ORANGE, (0, (8, 2, 1, 2))),
     ("tight", "tight mask", canvas.ORANGE, (0, (4, 1.5))),
     ("masked", "mask", canvas.VERMILLION, (0, (6, 2))),
 )
@@ -25,6 +26,12 @@ CHECKS = (
     ("part", "of the particle without solvent", canvas.SKY, (0, (2, 2))),
     ("reference", "mean against the reference map", "black", (0, (1, 2))),
 )
+OF_MODEL = (
+    ("map_model", {"given": "mask", "model": "its own mask"}, "solid"),
+    ("map_model_unmasked", dict.fromkeys(("given", "model"), "no mask"), (0, (3, 1, 1, 1))),
+)
+AGAINST_MODEL = "map (mean of both halves) against the model"
+MODEL_LEVEL = "0.5"  # where the mean of two half maps whose FSC is 0.143 crosses
 DRAWS = {"linestyle": "none", "marker": ".", "markersize": 4, "alpha": 0.6}  # what a seed moves
 
 
@@ -33,8 +40,8 @@ def draw(fsc, *, title=None, format="png"):
 
     Bold is the curve that is reported: corrected with the predicted n, which no seed moves, in its 95 % band; dots are
     what one draw of random phases gives for n and the corrected curve. The legend gives the resolution at 0.143 of
-    each curve by the rule of the style. Shell 0 is not drawn, and values below -0.3 are cut off. Codes of flags head
-    the legend.
+    each curve by the rule of the style, that at 0.5 of curves against a model, which is marked on them. Shell 0 is not
+    drawn, and values below -0.3 are cut off. Codes of flags head the legend.
 
     Parameters
     ----------
@@ -82,11 +89,11 @@ def _curves(axes, fsc):
     judged = _judged(fsc)
     handles = []
 
-    def curve(name, text, **look):
+    def curve(name, text, reached=None, **look):
         values = fsc.curve(name)[1:] if name in fsc.shells[0] else np.array(np.nan)
         if np.isfinite(values).any():
             (line,) = axes.plot(_frequencies(fsc), values, **look)
-            handles.append((line, text + _reached(fsc, name)))
+            handles.append((line, text + (_reached(fsc, name) if reached is None else reached)))
 
     best = "corrected_predicted" if fsc.onset is not None else judged
     low, high = fsc.curve("band_low")[1:], fsc.curve("band_high")[1:]
@@ -114,6 +121,14 @@ def _curves(axes, fsc):
             curve(name, text, color=colour, linestyle=style, linewidth=width, zorder=_order(name, judged))
     for name, text, colour, style in CHECKS:
         curve(name, text, color=colour, linestyle=style, linewidth=THIN)
+    if fsc.map_model is not None:
+        at = fsc.map_model["resolution"][MODEL_LEVEL]
+        for name, texts, style in OF_MODEL:
+            reached = "" if at[name] is None else f": {at[name]:.3g} Å at {MODEL_LEVEL}"
+            look = {"color": "black", "linestyle": style, "linewidth": PLAIN if style == "solid" else THIN}
+            curve(name, f"{AGAINST_MODEL}, {texts[fsc.map_model['mask']]}", reached, **look)
+            if at[name] is not None:
+                axes.plot([1 / at[name]], [float(MODEL_LEVEL)], zorder=5, **MARK | MODEL_MARK)
     return handles
 
 

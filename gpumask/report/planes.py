@@ -53,15 +53,15 @@ def through(array, cuts):
     return [np.asarray(backend.to_numpy(array.take(cuts[a], axis=a)), np.float32) for a, _, _ in PLANES]
 
 
-def label(panels, shape, edges, cuts, scale, right=True, origin=(0.0, 0.0, 0.0)):
+def label(panels, shape, edges, cuts, scale, right=True, origin=(0.0, 0.0, 0.0), first=(0, 0, 0)):
     """Titles, scale bar, and axes in px below and to the left, in Å above and, where wanted, to the right; `scale` is
-    in inch per Å, `origin` where the first voxel is in Å."""
+    in inch per Å, `origin` where the box begins in Å. Of the box `shape` voxels from `first` on are shown."""
     ticks = [max(1, min(5, int(length * scale / 0.3))) for length in lengths(shape, edges)]  # 0.3 inch apart
     positions = units.corner_px_to_angstrom(cuts, edges, origin)
     for axes, (cut, up, across) in zip(panels, PLANES, strict=True):
         _label(axes, edges, origin, ticks, up, across, right)
         axes.set_title(f"{NAMES[cut]} = {cuts[cut]} px = {positions[cut]:.1f} Å", fontsize=10)
-    _scale_bar(panels[0], shape, edges)
+    scale_bar(panels[0], shape, edges, first)
 
 
 def _label(axes, edges, origin, ticks, up, across, right):
@@ -87,10 +87,10 @@ def _scaling(edge, start):
     return lambda pixels: pixels * edge + start, lambda angstroms: (angstroms - start) / edge
 
 
-def _scale_bar(axes, shape, edges):
+def scale_bar(axes, shape, edges, first=(0, 0, 0)):
     """A bar of a round number of Å, up to a quarter of the panel, in its lower left corner."""
     length = round_below(0.25 * shape[2] * edges[2], (1, 2, 5))
-    left, bottom = 0.05 * shape[2], 0.07 * shape[1]
+    left, bottom = first[2] + 0.05 * shape[2], first[1] + 0.07 * shape[1]
     bar = length / edges[2]
     for colour, width, extra in (("white", 6.0, 0.004 * shape[2]), ("black", 3.0, 0.0)):
         axes.plot([left - extra, left + bar + extra], [bottom] * 2, color=colour, lw=width, solid_capstyle="butt")

@@ -160,7 +160,7 @@ def _real_space(panels, mask, volume, edges, origin, centre, scale, right=True):
         panels, images, planes.through(mask, cuts), planes.PLANES, strict=True
     ):
         axes.imshow(image, cmap="gray_r", vmin=low, vmax=high, origin="lower", aspect=edges[up] / edges[across])
-        _contours(axes, plane)
+        contours(axes, plane)
         planes.cross(axes, centre[across], centre[up])
     planes.label(panels, mask.shape, edges, cuts, scale, right, origin)
 
@@ -222,10 +222,11 @@ def _line(colour, style):
     return Line2D([], [], color=colour, linestyle=style, linewidth=1.6)
 
 
-def _contours(axes, plane):
+def contours(axes, plane, width=1.3):
+    """Draw a plane of a mask as contours at CONTOURS."""
     for level, colour, style, _ in CONTOURS:
         if plane.min() < level < plane.max() and min(plane.shape) > 1:  # a line has no contour
-            axes.contour(plane, levels=[level], colors=[colour], linestyles=[style], linewidths=1.3)
+            axes.contour(plane, levels=[level], colors=[colour], linestyles=[style], linewidths=width)
 
 
 def _by(shape):

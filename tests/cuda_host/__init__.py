@@ -44,7 +44,7 @@ class Host:
 
     def __init__(self, build="plain", macros=None, last=None):
         self.build, self.macros, self.last = build, macros or {}, last or {}
-        same = {name: getattr(np, name) for name in ("asarray", "ascontiguousarray")}
+        same = {name: getattr(np, name) for name in ("asarray", "ascontiguousarray", "cumsum", "zeros")}
         self.numpy = SimpleNamespace(**same, asnumpy=np.asarray, empty=_empty)
 
     def kernel(self, name, variant, function):

@@ -10,6 +10,8 @@ import numpy as np
 
 sys.path[:0] = [str(Path(__file__).parents[1]), str(Path(__file__).parents[2])]
 
+import oracles  # noqa: E402
+
 from cuda_host import Host, installed, library  # noqa: E402
 from gpumask import _gpu, fourier  # noqa: E402
 from gpumask._gpu.threshold import threshold  # noqa: E402
@@ -36,7 +38,15 @@ def sum_shells(shape, dtypes):
         a, b = (random.standard_normal(half).astype(dtype) for _ in range(2))
         _gpu.shell_sums(a, b, *rest)
         _gpu.shell_sums(a, a, *rest)
-    _gpu.shell_power(random.standard_normal(shape).astype(np.float32), *rest)
+    _gpu.shell_power(random.standard_normal(shape).astype(np.float32), shape, *rest)
+
+
+def find_regions(shape):
+    """Maps of few values: plateaus that many threads join at once, some of which lead on."""
+    for values in (2, 3, 6):
+        array = np.random.default_rng(values).integers(0, values, shape).astype(np.float32)
+        labels, _ = _gpu.watershed(array, array > 0, True)
+        assert np.array_equal(labels, oracles.watershed(array, 1, True))
 
 
 def run_all():
@@ -57,15 +67,20 @@ def run_all():
             threshold(random.standard_normal(shape).astype(np.float32), 0.5)
             _gpu.statistics(random.standard_normal(shape).astype(np.float32))
             sum_shells(shape, (np.complex64, np.complex128))
+            find_regions(shape)
+    sys.modules["gpumask._gpu.watershed"].WIDE = 0
+    with installed(Host("address")):
+        find_regions((9, 10, 11))
 
 
 def run_few():
-    """What threads share: tiles, votes and shells. Two planes, so that one follows the other."""
+    """What threads share: tiles, votes, shells and plateaus. Two planes, so that one follows the other."""
     foreground = np.zeros((2, 3, 70), bool)
     foreground[0, 1, ::9] = True
     with installed(Host("thread")):
         _gpu.soft_mask(foreground, [squares(7, np.uint16)] * 3, np.uint16(50), np.zeros(51, np.float32))
         sum_shells((1, 19, 6), (np.complex64,))
+        find_regions((5, 7, 13))
 
 
 def run_planted(build, fault):

@@ -150,6 +150,26 @@ inline int max(int a, int b) { return a > b ? a : b; }
 inline unsigned max(unsigned a, unsigned b) { return a > b ? a : b; }
 inline long long max(long long a, long long b) { return a > b ? a : b; }
 
+// What threads may do to memory that others use. After a read the other threads of the block come first, so that what
+// was read is as old as it can be.
+template <class T> inline T __ldcg(const T *from)
+{
+    const T value = __atomic_load_n(from, __ATOMIC_RELAXED);
+#ifndef THREADS_AS_THREADS
+    cuda_host::progress = true;
+    cuda_host::yield();
+#endif
+    return value;
+}
+template <class T> inline void __stcg(T *to, T value) { __atomic_store_n(to, value, __ATOMIC_RELAXED); }
+template <class T> inline T atomicMin(T *to, T value)
+{
+    T old = __atomic_load_n(to, __ATOMIC_RELAXED);
+    while (value < old && !__atomic_compare_exchange_n(to, &old, value, false, __ATOMIC_RELAXED, __ATOMIC_RELAXED))
+        ;
+    return old;
+}
+
 template <class To, class From> inline To same_bits(From value)
 {
     To bits;

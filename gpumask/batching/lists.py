@@ -1,0 +1,158 @@
+"""What a batch is to do: rows from a text file, a CSV or STAR table, a glob, a folder, or Python values."""
+
+import csv
+import glob
+import io as streams
+from pathlib import Path
+from typing import NamedTuple
+
+from gpumask import star
+from gpumask.errors import InputNotFound, UsageError
+from gpumask.job.outputs import MAP_SUFFIXES
+
+PACKED = (".gz", ".bz2")
+RELION = {"rlnReferenceImage": "input", "rlnMaskName": "mask", "rlnUnfilteredMapHalf1": "half1",
+          "rlnUnfilteredMapHalf2": "half2"}  # fmt: skip
+
+
+class Row(NamedTuple):
+    """One item as it was asked for."""
+
+    where: str  # "list.csv, row 3", for messages
+    input: str
+    output: str | None
+    parameters: dict
+
+
+def read(source, inputs):
+    """The rows of a list.
+
+    Parameters
+    ----------
+    source : str, Path or list
+        A folder (its maps, not those of folders in it), a glob, a ``.csv`` or ``.star`` table, any other file as text
+        with a path a line (blank lines and lines with ``#`` in front do not count), or a list of paths and of dicts.
+    inputs : tuple of str
+        Names that the column with the input may have.
+
+    Returns
+    -------
+    list of Row
+        In the order of the table; folders and globs by name. Relative names count from the current folder, or, where
+        none of them is there, from that of the list.
+    """
+    if not isinstance(source, (str, Path)):
+        return [_of_value(value, f"item {number}", inputs) for number, value in enumerate(source, 1)]
+    path = Path(source)
+    if path.is_dir():
+        return _of_paths(sorted(found for found in path.iterdir() if _is_map(found)), source)
+    if is_pattern(source):
+        return _of_paths(
+            sorted(found for found in glob.glob(str(source), recursive=True) if Path(found).is_file()),  # noqa: PTH207
+            source,
+        )
+    try:
+        text = path.read_text(encoding="utf-8-sig", errors="surrogateescape")
+    except OSError as error:
+        raise InputNotFound(
+            f"{path}: cannot be read as a list: {error.strerror}; give a list, a folder or a glob"
+        ) from error
+    if "\0" in text:
+        raise UsageError(f"{path}: is no list but binary; give a list of maps, a folder or a glob in quotes")
+    if path.suffix.lower() == ".csv":
+        table = csv.DictReader(streams.StringIO(text, newline=""), strict=True)
+        try:
+            rows = [_of_table(values, f"{path}, row {n}", inputs) for n, values in enumerate(table, 1)]
+        except csv.Error as error:
+            raise UsageError(f"{path}, line {table.line_num}: not CSV: {error}") from error
+    elif path.suffix.lower() == ".star":
+        rows = _of_star(path, text, inputs)
+    else:
+        lines = [line.strip() for line in text.splitlines()]
+        rows = [Row(f"{path}, line {n}", line, None, {}) for n, line in enumerate(lines, 1) if line and line[0] != "#"]
+    if not rows:
+        raise UsageError(f"{path}: names no input")
+    return _placed(rows, path.parent)
+
+
+def is_pattern(source):
+    """Whether a list is what lies in a folder, or what a glob matches, at the moment."""
+    if not isinstance(source, (str, Path)):
+        return False
+    return Path(source).is_dir() or (not Path(source).exists() and glob.has_magic(str(source)))
+
+
+def stem(path):
+    """The name of a map without folder, compression and the suffix of a map."""
+    name = Path(path).name
+    for suffixes in (PACKED, MAP_SUFFIXES):
+        suffix = Path(name).suffix
+        name = name.removesuffix(suffix) if suffix.lower() in suffixes else name
+    return name
+
+
+def _is_map(path):
+    name = path.name.lower()
+    for suffix in PACKED:
+        name = name.removesuffix(suffix)
+    return name.endswith(MAP_SUFFIXES) and path.is_file() and path.name[0] != "."
+
+
+def _of_paths(paths, source):
+    if not paths:
+        raise UsageError(f"{source}: holds no map ({', '.join(MAP_SUFFIXES)}, packed or not)")
+    return [Row(str(path), str(path), None, {}) for path in paths]
+
+
+def _of_value(value, where, inputs):
+    if isinstance(value, dict):
+        return _row(dict(value), where, inputs)
+    if not isinstance(value, (str, Path)):
+        raise UsageError(f"{where}: must be a path or a dict with one, got {value!r}")
+    return Row(where, str(value), None, {})
+
+
+def _of_table(values, where, inputs):
+    if None in values or None in values.values():
+        raise UsageError(f"{where}: has more or fewer fields than the line of names")
+    return _row(values, where, inputs)
+
+
+def _of_star(path, text, inputs):
+    columns = RELION | {name: name for name in inputs}
+    for block in star.loads(text).values():
+        table = {label: values for label, values in block.items() if isinstance(values, list)}
+        names = {label: columns.get(label, label) for label in table if label in columns or not label.startswith("rln")}
+        if set(names.values()) & {"input", *inputs}:
+            rows = zip(*(table[label] for label in names), strict=True)
+            return [
+                _row(dict(zip(names.values(), row, strict=True)), f"{path}, row {n}", inputs)
+                for n, row in enumerate(rows, 1)
+            ]
+    raise UsageError(
+        f"{path}: has no loop with a column _{', _'.join(('input', *inputs))} or _{', _'.join(RELION)} that fits"
+    )
+
+
+def _row(values, where, inputs):
+    """A row from named values; those that are empty are not given."""
+    given = {}
+    for name, value in values.items():
+        value = value.strip() if isinstance(value, str) else value
+        if value is not None and value != "":
+            given[str(name).strip().replace("-", "_")] = value
+    named = [name for name in ("input", *inputs) if name in given]
+    if len(named) != 1:
+        raise UsageError(
+            f"{where}: one input is wanted in a column {' or '.join(('input', *inputs))}, got {len(named)}"
+        )
+    source, output = given.pop(named[0]), given.pop("output", None)
+    return Row(where, str(source), None if output is None else str(output), given)
+
+
+def _placed(rows, folder):
+    """The rows, relative to the folder of their list where not one of them is there from the current one."""
+    relative = [row for row in rows if not Path(row.input).is_absolute()]
+    if any(Path(row.input).exists() for row in relative) or not any((folder / row.input).exists() for row in relative):
+        return rows
+    return [row._replace(input=str(folder / row.input)) for row in rows]

@@ -1,0 +1,167 @@
+"""Worker processes: items handed out as memory allows, results gathered, workers that died replaced."""
+
+import contextlib
+import json
+import os
+import queue
+import subprocess
+import sys
+import threading
+from collections import deque
+from pathlib import Path
+
+from gpumask.errors import GpumaskError
+
+DEPTH = 3  # items of one worker: one read, one computed, one written
+PROCESS_BYTES = 250 << 20  # of a worker that does nothing: Python, numpy, scipy, numba
+BLAS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
+START = "import json, sys; sys.path[:] = json.loads(sys.argv.pop(1)); from gpumask.batching import worker; "
+START += "worker.serve(int(sys.argv[1]), int(sys.argv[2]))"
+
+
+class Pool:
+    """Processes that do items.
+
+    Parameters
+    ----------
+    devices : list of str
+        One for each worker: ``cpu``, or what CUDA_VISIBLE_DEVICES is to be for it.
+    threads : int
+        CPU threads of each.
+    budget : int or None
+        Bytes that all may take together.
+    task : callable
+        ``task(item)`` gives what is sent to a worker.
+    sweep : callable
+        ``sweep(pid, items)`` removes what a killed worker has left of its items.
+    """
+
+    def __init__(self, devices, threads, budget, task, sweep):
+        self.devices, self.threads, self.budget, self.task, self.sweep = devices, threads, budget, task, sweep
+        self.inbox = queue.SimpleQueue()
+        self.workers, self.stillborn, self.alone = [], 0, False
+
+    def _end(self, worker, kill):
+        """End a worker and what it has left; how it ended, and the items that it had."""
+        items = list(worker.items.values())
+        reason = worker.end(kill)
+        self.sweep(worker.process.pid, items)
+        return reason, items
+
+    def _start(self, device):
+        return _Worker(device, self.threads, self.inbox)
+
+    def results(self, items):
+        """``(item, result)`` as each is done. An item whose worker dies, or runs out of memory, is tried once more with
+        nothing beside it."""
+        try:
+            self.workers = [self._start(device) for device in self.devices]
+            yield from self._results(deque(items))
+        finally:
+            for worker in self.workers:
+                self._end(worker, kill=bool(worker.items))
+
+    def _results(self, waiting):
+        again, tried = deque(), set()
+        while waiting or again or self._under_way():
+            self._hand_out(waiting, again)
+            worker, message = self.inbox.get()
+            if message == "ready":
+                worker.ready, self.stillborn = True, 0
+            elif message is None:
+                reason, lost = self._end(worker, kill=False)
+                if not worker.ready:
+                    self.stillborn += 1
+                    if self.stillborn > len(self.workers):
+                        raise GpumaskError(f"worker processes cannot start: {reason}")
+                    waiting.extendleft(reversed(lost))
+                    lost = []
+                self.workers[self.workers.index(worker)] = self._start(worker.device)
+                for item in lost:
+                    if item.number in tried:
+                        yield item, {"lost": f"{item.input}: the process that worked on it died twice: {reason}"}
+                    else:
+                        tried.add(item.number)
+                        again.append(item)
+            else:
+                number, result = message
+                item = worker.items.pop(number)
+                if result["out_of_memory"] and number not in tried:
+                    tried.add(number)
+                    again.append(item)
+                else:
+                    yield item, result
+
+    def _under_way(self):
+        return sum(len(worker.items) for worker in self.workers)
+
+    def _hand_out(self, waiting, again):
+        """Give items to workers, in order, while they fit; one that is tried again has the machine for itself."""
+        if again:
+            if not self._under_way():
+                self.workers[0].send(again.popleft(), self.task)
+                self.alone = True
+            return
+        if self.alone and self._under_way():
+            return
+        self.alone = False
+        while waiting:
+            worker = min(self.workers, key=lambda worker: len(worker.items))
+            if len(worker.items) >= DEPTH or not self._fits(worker, waiting[0]):
+                return
+            worker.send(waiting.popleft(), self.task)
+
+    def _fits(self, worker, item):
+        """Whether there is memory for one more item of a worker; nothing is too large for an idle machine."""
+        if self.budget is None or not self._under_way():
+            return True
+        return sum(one.bytes(item if one is worker else None) for one in self.workers) <= self.budget
+
+
+class _Worker:
+    """One process."""
+
+    def __init__(self, device, threads, inbox):
+        self.device, self.items, self.ready = device, {}, False
+        environment = {**os.environ, **dict.fromkeys(BLAS, str(threads))}
+        if device != "cpu":
+            environment["CUDA_VISIBLE_DEVICES"] = device
+        package = str(Path(__file__).resolve().parents[2])
+        paths = json.dumps([*sys.path, package])
+        self.process = subprocess.Popen(
+            [sys.executable, "-c", START, paths, str(os.getpid()), str(threads)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            env=environment,
+            start_new_session=True,  # an interrupt from the terminal is for the parent
+        )
+        threading.Thread(target=self._listen, args=(inbox,), daemon=True).start()
+
+    def _listen(self, inbox):
+        with self.process.stdout as lines, contextlib.suppress(ValueError):  # half a line, of a process that was killed
+            for line in lines:
+                inbox.put((self, json.loads(line)))
+        inbox.put((self, None))
+
+    def send(self, item, task):
+        self.items[item.number] = item
+        with contextlib.suppress(OSError):  # it has just died, which its end of output will say
+            self.process.stdin.write((json.dumps([item.number, task(item)]) + "\n").encode())
+            self.process.stdin.flush()
+
+    def bytes(self, more=None):
+        """What this worker takes at the most, with one more item."""
+        items = [*self.items.values(), *([more] if more else [])]
+        if not items:
+            return PROCESS_BYTES
+        return PROCESS_BYTES + max(item.needed for item in items) + sum(item.held for item in items)
+
+    def end(self, kill):
+        """End the process, at once or when it is through; how it ended."""
+        if kill:
+            self.process.kill()
+        with contextlib.suppress(OSError):
+            self.process.stdin.close()
+        code = self.process.wait()
+        self.items = {}
+        return f"killed by signal {-code}" if code < 0 else f"exit code {code}"

@@ -1,0 +1,81 @@
+"""``summary.json`` and ``summary.csv``: how each item stands, by its newest row."""
+
+import csv
+import io as streams
+from collections import Counter
+
+from gpumask import io
+from gpumask.batching import ledger
+from gpumask.batching.ledger import KEYS, STATES
+from gpumask.batching.work import STEPS
+from gpumask.job import outputs
+
+PLAIN = tuple(key for key in KEYS if key not in ("seconds", "metrics"))
+
+
+class Totals:
+    """Counts, seconds and bytes of rows, and those rows that are not done."""
+
+    def __init__(self):
+        self.counts, self.seconds, self.bytes = Counter(), Counter(), Counter()
+        self.not_done = []
+
+    def add(self, row):
+        """Count a row."""
+        self.counts[row["status"]] += 1
+        self.seconds.update(row["seconds"])
+        self.bytes.update({name: row[name] for name in ("bytes_read", "bytes_written")})
+        if row["status"] != "done":
+            self.not_done.append(row)
+
+    def to_dict(self):
+        """Plain values, without the rows."""
+        return {
+            "items": self.counts.total(),
+            **{state: self.counts[state] for state in STATES},
+            "seconds": {step: round(self.seconds[step], 6) for step in STEPS},
+            **{name: self.bytes[name] for name in ("bytes_read", "bytes_written")},
+        }
+
+
+def write(folder, book, items, more, shard=None):
+    """Write both files, of shard I of N ``summary.I-of-N.json`` …
+
+    Parameters
+    ----------
+    folder : Path
+    book : Ledger
+    items : list of str
+        Names of outputs, whose rows count, in this order.
+    more : dict
+        What the JSON says besides.
+    shard : tuple, optional
+
+    Returns
+    -------
+    totals : Totals
+    files : list of str
+    """
+    totals, metrics = Totals(), {}
+    for output in items:
+        row = book.row(output)
+        totals.add(row)
+        metrics |= dict.fromkeys(name for name, value in row["metrics"].items() if not isinstance(value, (list, dict)))
+    told = [{key: row[key] for key in ("input", "output", "status", "error")} for row in totals.not_done]
+    document = {**totals.to_dict(), **more, "not_done": told}
+    names = [folder / f"summary{ledger.tag(shard)}.{suffix}" for suffix in ("json", "csv")]
+    table = _table(map(book.row, items), metrics)
+    io.write_files([(names[0], [outputs.document(document)]), (names[1], [table])], overwrite=True)
+    return totals, [str(name) for name in names]
+
+
+def _table(rows, metrics):
+    """CSV with a column for each key, each step, and each metric that is one value."""
+    stream = streams.StringIO(newline="")
+    names = [*PLAIN, *(f"seconds_{step}" for step in STEPS), *metrics]
+    writer = csv.DictWriter(stream, names, lineterminator="\n", extrasaction="ignore")
+    writer.writeheader()
+    for row in rows:
+        seconds = {f"seconds_{step}": value for step, value in row["seconds"].items()}
+        writer.writerow({**row["metrics"], **seconds, **{key: row[key] for key in PLAIN}})
+    return stream.getvalue().encode("utf-8", "backslashreplace")

@@ -1,0 +1,74 @@
+"""What runs in a worker process: tasks come as lines of JSON on standard input, results go back the same way.
+
+Three threads, with a queue of one between them, so that an item is read and another written while one is computed.
+"""
+
+import ctypes
+import json
+import os
+import queue
+import signal
+import sys
+import threading
+import traceback
+
+PARENT_DIES = 1  # PR_SET_PDEATHSIG
+
+
+def serve(parent, most):
+    """Do tasks until standard input ends; `parent` is the process to die with, `most` the threads to use."""
+    results = os.fdopen(os.dup(sys.stdout.fileno()), "wb", buffering=0)
+    os.dup2(sys.stderr.fileno(), sys.stdout.fileno())  # what a library prints is no result
+    _die_with(parent)
+    from gpumask._cpu import threads
+    from gpumask.batching import work
+
+    threads.limit(most)
+    results.write(b'"ready"\n')
+    read, made = queue.Queue(1), queue.Queue(1)
+
+    def reader():
+        for line in sys.stdin.buffer:
+            number, task = json.loads(line)
+            item = work.of(task)
+            item.step("read")
+            read.put((number, item))
+        read.put(None)
+
+    def writer():
+        while (one := made.get()) is not None:
+            number, item = one
+            item.step("write")
+            results.write((json.dumps([number, item.result()], allow_nan=False) + "\n").encode())
+
+    threading.Thread(target=_or_end, args=(reader,), daemon=True).start()
+    writing = threading.Thread(target=_or_end, args=(writer,))
+    writing.start()
+    while (one := read.get()) is not None:
+        one[1].step("compute")
+        made.put(one)
+        del one
+    made.put(None)
+    writing.join()
+
+
+def _or_end(function):
+    """Run a thread; where it fails, so does the process, instead of waiting for it for ever."""
+    try:
+        function()
+    except BaseException:
+        traceback.print_exc()
+        os._exit(1)
+
+
+def _die_with(parent):
+    """End with the process that started this one, however that ends: its work has no one to be told to any more."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(PARENT_DIES, signal.SIGKILL, 0, 0, 0)
+    if os.getppid() != parent:
+        os._exit(1)
+
+
+if __name__ == "__main__":
+    serve(int(sys.argv[1]), int(sys.argv[2]))

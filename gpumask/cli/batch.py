@@ -1,0 +1,368 @@
+"""gpumask batch LIST -o DIR"""
+
+import contextlib
+import importlib
+import json
+import signal
+import sys
+
+from gpumask.cli import options, terminal
+from gpumask.errors import WriteFailed
+
+LOG_EVERY = 30.0  # s
+LISTED = 20  # reasons that are printed
+VERBS = ("create", "spectrum", "fsc")
+# what a verb asks of one file, and batch itself says for all
+OWN = {"-o", "--output", "--force", "--json", "--device", "--memory"}
+ONE_FILE = {
+    "create": {"map", "--plot", "--core-soft", "--half1", "--half2", "--onset", "--assume-unmasked"},
+    "spectrum": {"masks", "--plot", "--slices", "--map", "--at"},
+    "fsc": {"half1", "half2", "--model", "--select", "--model-resolution"},
+}
+
+
+def fill(parser, argv):
+    verb = verb_of(argv)
+    parser.description = (
+        "Do one thing to every map of a list, several at a time. Run again after a crash, or with more maps, it does "
+        "what is not done yet. DIR/results.jsonl has a row for each item, DIR/summary.csv how all stand."
+    )
+    parser.epilog = (
+        "Example: gpumask batch 'maps/*.mrc' -o masks --threshold 3sigma --dilate 5px --soft-edge 12px. Exit code 1: "
+        "some items failed; the reasons are listed."
+    )
+    add(parser, merge=True)
+    group = parser.add_argument_group("progress")
+    group.add_argument(
+        "--progress",
+        choices=("auto", "json"),
+        default="auto",
+        help="auto: a bar on a terminal, else lines; json: lines of JSON on stderr",
+    )
+    group.add_argument("--json", action="store_true", help="print one JSON document")
+    share(parser, verb)
+    parser.set_defaults(run=run)
+
+
+def add(parser, merge):
+    """The options of a batch itself; `merge` adds those that only run here."""
+    what = "text, CSV or STAR list, glob in quotes, or folder of maps"
+    parser.add_argument("list", metavar="LIST", nargs="?" if merge else None, help=what)
+    parser.add_argument("-o", "--output", metavar="DIR", required=True, help="folder for all outputs; made if need be")
+    parser.add_argument(
+        "--do", choices=VERBS, default="create", help="what is done to each (default create); its options follow"
+    )
+    group = parser.add_argument_group("which items")
+    group.add_argument("--retry-failed", action="store_true", help="also do what failed before")
+    group.add_argument(
+        "--force", action="store_true", help="replace files that no batch here has written (never an input)"
+    )
+    if merge:
+        group.add_argument("--limit", metavar="N", type=int, help="do N items at the most")
+        group.add_argument("--dry-run", action="store_true", help="only say what would be done")
+        group.add_argument(
+            "--shard", metavar="I/N", help="every N-th item from the I-th on, or auto: by SLURM's variables"
+        )
+        group.add_argument("--merge", action="store_true", help="join what shards have left in DIR; takes no LIST")
+    group = parser.add_argument_group("where and how")
+    group.add_argument(
+        "-j", "--workers", metavar="N", type=int, help="processes on the CPU (default: one for each CPU)"
+    )
+    group.add_argument("--device", metavar="DEVICE", help="auto (default), cpu, cuda: a process for each GPU, cuda:N")
+    group.add_argument(
+        "--memory", metavar="SIZE", help="for all processes together: 8GB (default 80 %% of what is free)"
+    )
+    group.add_argument("--dense", action="store_true", help="write zeros too; else masks are files with holes")
+    if merge:
+        group.add_argument("--dask", metavar="ADDRESS", help="run on this Dask cluster (extra: dask)")
+
+
+def share(parser, verb):
+    """The options of the verb that is run on each item, but those for one file."""
+    taken = _Shared(parser, f"{verb}: options", OWN | ONE_FILE[verb], {})
+    importlib.import_module(f"gpumask.cli.{verb}").fill(taken)
+    parser.set_defaults(shared=taken.actions)
+
+
+class _Shared:
+    """What a verb fills in the place of its parser, so that each of its options is written once.
+
+    `without` names what is left out; `actions` gathers those of the options that were taken, by name.
+    """
+
+    def __init__(self, parser, title, without, actions):
+        self.parser, self.title, self.without, self.actions = parser, title, without, actions
+        self.group = None
+
+    def add_argument(self, *names, **given):
+        if self.without.isdisjoint(names):
+            if self.group is None:
+                self.group = self.parser.add_argument_group(self.title)
+            action = self.group.add_argument(*names, **given)
+            self.actions[action.dest] = action
+
+    def add_argument_group(self, title):
+        verb = self.title.partition(":")[0]
+        return _Shared(self.parser, f"{verb}: {title}", self.without, self.actions)
+
+    def set_defaults(self, **_):
+        """A batch has its own."""
+
+
+def parameters(arguments):
+    """The options of the verb that were given, by name."""
+    given = {name: (getattr(arguments, name), action.default) for name, action in arguments.shared.items()}
+    return {name: value for name, (value, default) in given.items() if value != default}
+
+
+def words(arguments):
+    """The same options as words of a command line."""
+    found = []
+    for name, value in parameters(arguments).items():
+        flag = arguments.shared[name].option_strings[0]
+        if isinstance(value, bool):
+            found.append(flag if value else f"--no-{flag.removeprefix('--')}")
+        else:
+            found.append(f"{flag}={value}")
+    return found
+
+
+def verb_of(argv):
+    """The verb that ``--do`` names, which says what other flags there are."""
+    for number, word in enumerate(argv):
+        name = word.removeprefix("--do=") if word.startswith("--do=") else None
+        if word == "--do" and number + 1 < len(argv):
+            name = argv[number + 1]
+        if name in VERBS:
+            return name
+    return "create"
+
+
+def run(arguments):
+    from gpumask import batching
+    from gpumask.errors import UsageError
+
+    if arguments.merge:
+        if arguments.list is not None:
+            raise UsageError("--merge joins what is in DIR; leave LIST out")
+        done = batching.merge(arguments.output)
+        if arguments.json:
+            terminal.document(done)
+        else:
+            _print_merged(done)
+        return int(done["done"] < done["items"])
+    if arguments.list is None:
+        raise UsageError("batch needs a LIST: a text, CSV or STAR file, a glob in quotes, or a folder")
+    progress = _progress(arguments)
+    with _terminated(), _client(arguments.dask) as client:
+        try:
+            done = batching.batch(
+                arguments.list,
+                arguments.output,
+                arguments.do,
+                workers=arguments.workers,
+                device=arguments.device,
+                memory=options.memory(arguments.memory),
+                shard=arguments.shard,
+                client=client,
+                retry_failed=arguments.retry_failed,
+                limit=arguments.limit,
+                dry_run=arguments.dry_run,
+                dense=arguments.dense,
+                overwrite=arguments.force,
+                progress=progress,
+                **parameters(arguments),
+            )
+        finally:
+            progress.done()
+    if arguments.json:
+        terminal.document(done)
+    else:
+        _print(done, arguments)
+    return code(done)
+
+
+def code(done):
+    """The exit code of a batch."""
+    from gpumask.batching.runs import INTERRUPTED
+    from gpumask.cli import INTERRUPTED as INTERRUPTED_CODE
+
+    if done["stopped"] == INTERRUPTED:
+        return INTERRUPTED_CODE
+    if done["stopped"] is not None:
+        return WriteFailed.exit_code
+    return int(bool(done["not_done"]))
+
+
+@contextlib.contextmanager
+def _terminated():
+    """What a scheduler sends before it kills ends a batch as Ctrl-C does."""
+
+    def interrupt(*_):
+        raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGTERM, interrupt)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+@contextlib.contextmanager
+def _client(address):
+    if address is None:
+        yield None
+        return
+    from gpumask.batching import dask
+
+    with dask.connected(address) as client:
+        yield client
+
+
+def _progress(arguments):
+    if arguments.progress == "json":
+        return _Json()
+    return _Bar() if sys.stderr.isatty() else _Lines()
+
+
+class _Counted:
+    """Counts the items that came to an end."""
+
+    def __init__(self):
+        self.ended = self.failed = self.bytes = 0
+
+    def __call__(self, event):
+        if event["event"] == "plan":
+            self.plan(event)
+            return
+        self.ended += 1
+        self.failed += event["row"]["status"] != "done"
+        self.bytes += event["row"]["bytes_read"]
+        self.item(event)
+
+    def line(self, event):
+        wall = max(event["wall_seconds"], 1e-9)
+        rate, left = self.ended / wall, event["of"] - self.ended
+        failed = f", {self.failed} failed" if self.failed else ""
+        return (
+            f"{self.ended}/{event['of']}{failed}, {rate:.3g} items/s, {self.bytes / wall / 1e6:.0f} MB/s, "
+            f"{_span(left / rate)} left"
+        )
+
+    def plan(self, event):
+        for text in said(event):
+            print(text, file=sys.stderr, flush=True)
+
+    def done(self):
+        """Nothing more comes."""
+
+
+class _Bar(_Counted):
+    """One line that is written again and again; failures stand above it."""
+
+    def item(self, event):
+        row = event["row"]
+        if row["status"] != "done":
+            print(f"{terminal.CLEAR}failed: {terminal.in_flags(row['error'])}", file=sys.stderr)
+        share = self.ended / event["of"]
+        print(f"{terminal.CLEAR}[{'#' * int(20 * share):<20}] {self.line(event)}", file=sys.stderr, end="", flush=True)
+
+    def done(self):
+        if self.ended:
+            print(terminal.CLEAR, file=sys.stderr, end="", flush=True)
+
+
+class _Lines(_Counted):
+    """Lines for a log: each failure, and how it goes at most every LOG_EVERY seconds."""
+
+    def __init__(self):
+        super().__init__()
+        self.told = 0.0
+
+    def item(self, event):
+        row = event["row"]
+        if row["status"] != "done":
+            print(f"failed: {terminal.in_flags(row['error'])}", file=sys.stderr, flush=True)
+        if event["wall_seconds"] - self.told >= LOG_EVERY or self.ended == event["of"]:
+            self.told = event["wall_seconds"]
+            print(self.line(event), file=sys.stderr, flush=True)
+
+
+class _Json(_Counted):
+    """Each event as a line of JSON."""
+
+    def plan(self, event):
+        self.item(event)
+
+    def item(self, event):
+        print(json.dumps(event, allow_nan=False), file=sys.stderr, flush=True)
+
+
+def said(plan):
+    """What is told before the work begins."""
+    parts = [f"{plan['items']} items"]
+    for name, text in (("finished", "done before"), ("skipped", "skipped"), ("left", "left for later")):
+        parts += [f"{plan[name]} {text}"] if plan[name] else []
+    lines = [*(f"warning: {note}" for note in plan["notes"]), ", ".join([*parts, f"{plan['to_do']} to do"])]
+    if not plan["to_do"]:
+        return lines
+    where = {"cpu": "processes on the CPU", "cuda": "processes, each with a GPU", "cluster": "threads of the cluster"}
+    threads = f", {plan['threads']} CPU threads each" if plan["device"] != "cluster" else ""
+    lines.append(f"{plan['workers']} {where[plan['device']]}{threads} ({plan['device_reason']})")
+    if plan["largest_box"] is not None:
+        budget = "" if plan["memory_bytes"] is None else f", {plan['memory_bytes'] / 1e9:.3g} GB may be used"
+        slabs = f", {plan['in_slabs']} boxes in slabs" if plan["in_slabs"] else ""
+        refused = f", {len(plan['refused'])} refused" if plan["refused"] else ""
+        box = terminal.by(plan["largest_box"])
+        lines.append(f"memory: {plan['largest_bytes'] / 1e9:.3g} GB for the largest box, {box}{budget}{slabs}{refused}")
+    return lines
+
+
+def _print(done, arguments):
+    rows = [
+        (name, str(done[name])) for name in ("planned", "finished", "done", "failed", "skipped", "left") if done[name]
+    ]
+    names = {"finished": "done before", "left": "not begun"}
+    rows = [(names.get(name, name), value) for name, value in rows]
+    if arguments.dry_run:
+        rows += [("would write", f"{item['output']} from {item['input']}") for item in done["items"]]
+    elif done["done"] or done["failed"]:
+        rows += _where_the_time_went(done)
+    rows += [("stopped", done["stopped"])] if done["stopped"] is not None else []
+    rows += [
+        (row["status"], f"{row['output']}: {terminal.in_flags(row['error'])}") for row in done["not_done"][:LISTED]
+    ]
+    if len(done["not_done"]) > LISTED:
+        rows.append(("", f"and {len(done['not_done']) - LISTED} more, see summary.csv"))
+    rows += [("wrote", ", ".join(done["files"]))] if done["files"] else []
+    terminal.table(rows)
+
+
+def _where_the_time_went(done):
+    total = max(sum(done["seconds"].values()), 1e-9)
+    rows = []
+    sizes = {"read": done["bytes_read"], "compute": None, "write": done["bytes_written"]}
+    for name, seconds in done["seconds"].items():
+        text = f"{seconds:.1f} s, {100 * seconds / total:.0f} %"
+        if sizes[name] is not None:
+            text += f"; {sizes[name] / 1e6:.0f} MB"
+        if name == "read" and done["disk_bytes_per_second"]:
+            share = sizes[name] / done["wall_seconds"] / done["disk_bytes_per_second"]
+            text += f", {100 * share:.0f} % of the {done['disk_bytes_per_second'] / 1e6:.0f} MB/s that the disk gave"
+        rows.append((name, text))
+    rows.append(("wall time", f"{done['wall_seconds']:.1f} s, {done['done'] / done['wall_seconds']:.3g} items/s"))
+    return rows
+
+
+def _print_merged(done):
+    rows = [(name, str(done[name])) for name in ("items", "done", "failed", "skipped") if done[name]]
+    rows += [
+        (row["status"], f"{row['output']}: {terminal.in_flags(row['error'])}") for row in done["not_done"][:LISTED]
+    ]
+    terminal.table([*rows, ("wrote", ", ".join(done["files"]))])
+
+
+def _span(seconds):
+    minutes, seconds = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{seconds:02}" if hours else f"{minutes}:{seconds:02}"

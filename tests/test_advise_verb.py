@@ -1,0 +1,142 @@
+"""gpumask advise: the mask, and beside it why."""
+
+import json
+
+import numpy as np
+import pytest
+from scipy import ndimage
+
+import gpumask as gm
+from gpumask import job, mask
+from gpumask.cli import main
+
+BOX, SIZE = 48, 2.0
+FILES = ["advice.json", "mask.json", "mask.mrc", "sweep.csv", "sweep.json"]
+
+
+@pytest.fixture(autouse=True)
+def quiet(monkeypatch):
+    monkeypatch.setattr("gpumask.cli.terminal.PATIENCE", float("inf"))
+    monkeypatch.setenv("GPUMASK_DEVICE", "cpu")
+
+
+@pytest.fixture(scope="module")
+def maps(tmp_path_factory):
+    """A map of two touching lumps, its half maps, the base of one lump on its own grid, and masked half maps."""
+    folder = tmp_path_factory.mktemp("maps")
+    rng = np.random.default_rng(0)
+    grid = np.ogrid[[slice(BOX)] * 3]
+    target, other = (
+        np.sqrt(sum((g - c) ** 2 for g, c in zip(grid, centre, strict=True))) <= radius
+        for centre, radius in (((24, 20, 24), 8), ((24, 33, 24), 6))
+    )
+    texture = ndimage.gaussian_filter(rng.standard_normal((BOX,) * 3), 1)
+    density = ndimage.gaussian_filter((target | other) * (1 + texture / texture.std()), 1.2).astype(np.float32)
+    made = {"map": density}
+    made |= {f"half{i}": (density + rng.normal(0, 0.6, density.shape)).astype(np.float32) for i in (1, 2)}
+    around = mask.soft_mask(target, 8, 3)
+    made |= {f"masked_half{i}": made[f"half{i}"] * around for i in (1, 2)}
+    for name, array in made.items():
+        gm.write(folder / f"{name}.mrc", gm.Volume(array, SIZE))
+    part = np.ascontiguousarray(target[10:40, 6:36, 10:40], np.float32)
+    origin = tuple(SIZE * c for c in (10, 6, 10))
+    gm.write(folder / "base.mrc", gm.Volume(part, SIZE, gm.Header(origin=origin)))
+    return {name: str(folder / f"{name}.mrc") for name in (*made, "base")}
+
+
+def command(maps, folder, *more):
+    given = ["--resolution", "6A", "--onset", "16A", "-o", str(folder)]
+    return ["advise", maps["map"], "--half1", maps["half1"], *given, *more]
+
+
+def test_the_mask_is_written_with_the_reason(maps, tmp_path, capsys):
+    folder = tmp_path / "advice"
+    assert main(command(maps, folder, "--threshold", "0.3", "--goal", "global")) == 0
+    printed = capsys.readouterr().out
+    assert sorted(path.name for path in folder.iterdir()) == FILES
+    facts = json.loads((folder / "mask.json").read_text())
+    told = json.loads((folder / "advice.json").read_text())
+    assert facts["advice"]["criterion"] == told["criterion"]
+    assert facts["advice"]["neighbours"] == told["neighbours"]
+    assert facts["row"] == told["row"]
+    assert all(one["reason"] for one in told["neighbours"])
+    assert {one["change"] for one in told["sensitivity"]} == {-0.2, 0.2}
+    rows = json.loads((folder / "sweep.json").read_text())["rows"]
+    assert told["row"] in rows
+    again = tmp_path / "again.mrc"
+    assert main(["create", maps["map"], "--recipe", str(folder / "mask.json"), "-o", str(again)]) == 0
+    assert np.array_equal(gm.read(again).data, gm.read(folder / "mask.mrc").data)
+    for text in told["unknowns"]:
+        assert text in printed
+    assert "what is not known" in printed
+    assert told["criterion"] in printed
+
+
+def test_a_base_on_its_own_grid(maps, tmp_path):
+    folder = tmp_path / "advice"
+    assert main(command(maps, folder, "--base", maps["base"], "--goal", "local")) == 0
+    soft = gm.read(folder / "mask.mrc")
+    assert soft.shape == (BOX,) * 3
+    facts = json.loads((folder / "mask.json").read_text())
+    assert facts["input"]["path"] == maps["base"]
+    assert facts["like"] == maps["half1"]
+    again = tmp_path / "again.mrc"
+    assert main(["create", maps["base"], "--recipe", str(folder / "mask.json"), "-o", str(again)]) == 0
+    assert np.array_equal(gm.read(again).data, soft.data)
+    told = json.loads((folder / "advice.json").read_text())
+    assert told["sensitivity"] == []
+    subtraction = tmp_path / "subtraction"
+    assert main(command(maps, subtraction, "--base", maps["base"], "--goal", "subtraction")) == 0
+    assert json.loads((subtraction / "advice.json").read_text())["criterion"].startswith("least error")
+
+
+def test_the_grid_can_be_given(maps, tmp_path, capsys):
+    more = ["--threshold", "0.3", "--dilate", "0:2:2", "--soft-edge", "4,8", "--edge", "cosine,convolved", "--json"]
+    assert main(command(maps, tmp_path, *more)) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert found["advice"]["row"]["dilation_px"] in (0, 2)
+    rows = json.loads((tmp_path / "sweep.json").read_text())["rows"]
+    assert len(rows) == 8
+
+
+def test_masked_half_maps_are_refused(maps, tmp_path, capsys):
+    folder = tmp_path / "advice"
+    words = ["advise", maps["map"], "--half1", maps["masked_half1"], "--threshold", "0.3", "--resolution", "6A"]
+    assert main([*words, "-o", str(folder)]) == 3
+    assert "seem to be masked" in capsys.readouterr().err
+    assert not folder.exists()
+    assert main([*words, "-o", str(folder), "--assume-unmasked", "--dilate", "0", "--soft-edge", "6"]) == 0
+
+
+def test_existing_files_are_kept(maps, tmp_path, capsys):
+    (tmp_path / "mask.mrc").write_bytes(b"mine")
+    more = ["--threshold", "0.3", "--dilate", "0", "--soft-edge", "6"]
+    assert main(command(maps, tmp_path, *more)) == 3
+    assert [path.name for path in tmp_path.iterdir()] == ["mask.mrc"]
+    assert main(command(maps, tmp_path, *more, "--force")) == 0
+    assert sorted(path.name for path in tmp_path.iterdir()) == FILES
+    capsys.readouterr()
+
+
+@pytest.mark.parametrize(
+    ("more", "code", "says"),
+    [
+        (["--goal", "best"], 2, "goal must be one of"),
+        (["--threshold", "0.3", "--base", "BASE"], 2, "base or a threshold"),
+        (["--dilate", "0:9"], 2, "must be a range"),
+        (["--threshold", "99"], 3, "empty mask"),
+    ],
+)
+def test_what_is_refused_leaves_nothing(maps, tmp_path, capsys, more, code, says):
+    folder = tmp_path / "advice"
+    more = [maps["base"] if word == "BASE" else word for word in more]
+    assert main(command(maps, folder, *more)) == code
+    assert says in capsys.readouterr().err
+    assert not folder.exists()
+
+
+def test_half_maps_are_needed(maps, tmp_path, capsys):
+    assert main(["advise", maps["map"], "-o", str(tmp_path)]) == 2
+    assert "--half1" in capsys.readouterr().err
+    with pytest.raises(gm.errors.UsageError, match="half maps"):
+        job.advise(maps["map"], tmp_path, half1=None)

@@ -1,0 +1,221 @@
+"""What a list says, which outputs follow from it, and what is refused before anything is begun."""
+
+import json
+import os
+from pathlib import Path
+
+import pytest
+from batches import MASK, maps
+
+import gpumask as gm
+from gpumask.batching import lists, operations, plans
+from gpumask.errors import InputNotFound, UsageError
+
+
+def planned(source, folder, do="create", **parameters):
+    """(input, output) of each item, by a dry run."""
+    parameters = parameters or (MASK if do == "create" else {})
+    done = gm.batch(source, folder, do, dry_run=True, **parameters)
+    return [(item["input"], item["output"]) for item in done["items"]]
+
+
+def items(source, folder="out", do="create", **parameters):
+    operation = operations.of(do)
+    return plans.items(lists.read(source, operation.columns), operation, parameters, folder)
+
+
+def test_text_csv_star_glob_folder_and_python_name_the_same_items(tmp_path):
+    paths = maps(tmp_path / "maps")
+    (tmp_path / "list.txt").write_text("# maps of today\n\n" + "".join(f"  {path}\n" for path in paths))
+    (tmp_path / "list.csv").write_text("input\n" + "".join(f'"{path}"\n' for path in paths))
+    (tmp_path / "list.star").write_text("data_\nloop_\n_rlnReferenceImage\n" + "\n".join(map(str, paths)) + "\n")
+    (tmp_path / "maps" / "notes.txt").write_text("no map")
+    (tmp_path / "maps" / ".hidden.mrc").write_text("no map either")
+    wanted = [(str(path), f"map00{number}_mask.mrc") for number, path in enumerate(paths)]
+    for source in ("list.txt", "list.csv", "list.star", "maps", "maps/*.mrc"):
+        assert planned(str(tmp_path / source), tmp_path / "out") == wanted, source
+    assert planned(paths, tmp_path / "out") == wanted
+    assert planned([{"input": path} for path in paths], tmp_path / "out") == wanted
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_row_has_parameters_and_an_output_of_its_own(tmp_path):
+    paths = maps(tmp_path)
+    (tmp_path / "list.csv").write_text(
+        "map,output,threshold,soft-edge,fill_holes,largest,erode\n"
+        f"{paths[0]},deep/one.mrc,0.7,,,,\n"
+        f"{paths[1]},,,8A,yes,2,1px\n"
+        f"{paths[2]},,,,,,\n"
+    )
+    found = items(tmp_path / "list.csv", threshold=0.5, dilate="2px")
+    recipes = [item.settings["recipe"] for item in found]
+    assert [item.output for item in found] == ["deep/one.mrc", "map001_mask.mrc", "map002_mask.mrc"]
+    assert [recipe["threshold"] for recipe in recipes] == ["0.7", "0.5", "0.5"]
+    assert [recipe["dilation"] for recipe in recipes] == ["2px", "-1px", "2px"]
+    assert [recipe["soft_edge"] for recipe in recipes] == [None, "8A", None]
+    assert [(recipe["fill_holes"], recipe["largest"]) for recipe in recipes] == [
+        (False, None),
+        (True, 2),
+        (False, None),
+    ]
+    assert len({item.recipe_hash for item in found}) == 3
+
+
+def test_a_threshold_may_come_with_the_rows_alone(tmp_path):
+    paths = maps(tmp_path, 1)
+    assert items([{"input": paths[0], "threshold": 0.3}], dilate="2px")[0].settings["recipe"]["threshold"] == "0.3"
+    with pytest.raises(UsageError, match="item 1: a mask needs a threshold"):
+        items(paths, dilate="2px")
+
+
+def test_a_pair_of_a_row_takes_the_place_of_what_all_have(tmp_path):
+    paths = maps(tmp_path, 1)
+    (one,) = items([{"input": paths[0], "near": "6A", "far": "14A"}], **MASK)
+    assert (one.settings["recipe"]["near"], one.settings["recipe"]["dilation"]) == ("6A", "0px")
+
+
+def test_a_recipe_counts_as_for_create(tmp_path):
+    paths = maps(tmp_path, 1)
+    recipe = tmp_path / "recipe.json"
+    recipe.write_text(json.dumps({"recipe": {"threshold": "0.4", "soft_edge": "5px"}, "options": {"mode": "float16"}}))
+    (one,) = items(paths, recipe=recipe, soft_edge="7px")
+    assert one.settings["recipe"]["threshold"] == "0.4"
+    assert one.settings["recipe"]["soft_edge"] == "7px"
+    assert one.settings["mode"] == "float16"
+
+
+def test_relion_tables_name_half_maps_and_masks(tmp_path):
+    text = (
+        "data_job\nloop_\n_rlnUnfilteredMapHalf1\n_rlnUnfilteredMapHalf2\n_rlnMaskName\n_rlnFinalResolution\n"
+        f"{tmp_path}/a_half1.mrc {tmp_path}/b.mrc {tmp_path}/m.mrc 3.4\n"
+    )
+    (tmp_path / "job.star").write_text(text)
+    (one,) = items(tmp_path / "job.star", do="fsc")
+    assert (one.input, one.output) == (f"{tmp_path}/a_half1.mrc", "a_half1_fsc")
+    assert one.settings == {"half2": f"{tmp_path}/b.mrc", "mask": f"{tmp_path}/m.mrc"}
+
+
+def test_relative_names_count_from_here_or_from_the_list(tmp_path, monkeypatch):
+    maps(tmp_path / "maps", 1)
+    (tmp_path / "maps" / "list.txt").write_text("map000.mrc\n")
+    (tmp_path / "list.txt").write_text("maps/map000.mrc\n")
+    monkeypatch.chdir(tmp_path)
+    wanted = str(tmp_path / "maps" / "map000.mrc")
+    assert [one.input for one in items("maps/list.txt", **MASK)] == [wanted]
+    assert [one.input for one in items("list.txt", **MASK)] == [wanted]
+
+
+def test_inputs_of_one_name_take_the_name_of_their_folder(tmp_path):
+    first, second = maps(tmp_path / "a", 2), maps(tmp_path / "b", 1)
+    names = [name for _, name in planned([*first, *second], tmp_path / "out")]
+    assert names == ["a_map000_mask.mrc", "map001_mask.mrc", "b_map000_mask.mrc"]
+    packed = [{"input": first[0]}, {"input": first[0].with_suffix(".mrc.gz")}]
+    with pytest.raises(UsageError, match="item 2: the output a_map000_mask.* is that of item 1 too"):
+        items(packed, **MASK)
+
+
+def test_outputs_do_not_meet_where_only_their_provenance_would(tmp_path):
+    paths = maps(tmp_path, 2)
+    rows = [{"input": paths[0], "output": "one.mrc"}, {"input": paths[1], "output": "one.map"}]
+    with pytest.raises(UsageError, match=r"item 2: the output one\.json is that of item 1 too"):
+        items(rows, **MASK)
+
+
+@pytest.mark.parametrize("output, said", [
+    ("../one.mrc", "inside the folder"),
+    ("deep/../../one.mrc", "inside the folder"),
+    ("/tmp/one.mrc", "inside the folder"),
+    ("one.png", "must end in"),
+    ("results.mrc", "a file of the batch itself"),
+    ("summary.mrc", "a file of the batch itself"),
+    ("out/one.mrc", "where a link leads"),
+    ("link.mrc", "where a link leads"),
+    ("one\0.mrc", "no name of a file"),
+])  # fmt: skip
+def test_outputs_stay_in_the_folder(tmp_path, output, said):
+    (path,) = maps(tmp_path / "maps", 1)
+    folder = tmp_path / "folder"
+    folder.mkdir()
+    (folder / "out").symlink_to(tmp_path)
+    (folder / "link.mrc").symlink_to(tmp_path / "elsewhere.mrc")
+    with pytest.raises(UsageError, match=f"item 1: .*{said}"):
+        gm.batch([{"input": path, "output": output}], folder, **MASK)
+    assert {path.name for path in folder.iterdir()} == {"out", "link.mrc"}
+
+
+def test_an_output_is_never_an_input(tmp_path):
+    (path,) = maps(tmp_path, 1)
+    with pytest.raises(UsageError, match="is the input"):
+        gm.batch([{"input": path, "output": path.name}], tmp_path, overwrite=True, **MASK)
+    with pytest.raises(UsageError, match="is the input"):
+        gm.batch([{"input": path, "output": "like.mrc"}], tmp_path, like=tmp_path / "like.mrc", **MASK)
+    (tmp_path / "link").symlink_to(tmp_path)
+    with pytest.raises(UsageError, match="is the input"):
+        gm.batch([{"input": tmp_path / "link" / path.name, "output": path.name}], tmp_path, **MASK)
+
+
+@pytest.mark.parametrize("text, name, said", [
+    ("input,treshold\na.mrc,1\n", "a.csv", "treshold is no parameter of create"),
+    ("threshold\n1\n", "a.csv", "one input is wanted"),
+    ("input,map\na.mrc,b.mrc\n", "a.csv", "one input is wanted .* got 2"),
+    ("input,dust\na.mrc,much\n", "a.csv", "dust cannot be 'much'"),
+    ("input,invert\na.mrc,perhaps\n", "a.csv", "invert cannot be 'perhaps'"),
+    ("input,dilate\na.mrc,5 apples\n", "a.csv", "row 1: .*5 apples"),
+    ("input,erode\na.mrc,-1px\n", "a.csv", "erode must be >= 0"),
+    ("input,dilate\na.mrc\n", "a.csv", "more or fewer fields"),
+    ("input\n", "a.csv", "names no input"),
+    ("", "a.txt", "names no input"),
+    ("a\0b", "a.txt", "is no list"),
+    ("data_\nloop_\n_rlnImageName\n1@a.mrcs\n", "a.star", "has no loop"),
+    ('input\n"a.mrc\n', "a.csv", "not CSV"),
+])  # fmt: skip
+def test_a_list_that_cannot_be_used_is_refused_by_its_line(tmp_path, text, name, said):
+    (tmp_path / name).write_text(text)
+    with pytest.raises(UsageError, match=said):
+        items(tmp_path / name, threshold=1)
+
+
+def test_lists_that_are_not_there(tmp_path):
+    with pytest.raises(InputNotFound, match="cannot be read as a list"):
+        items(tmp_path / "none.txt", threshold=1)
+    with pytest.raises(UsageError, match="holds no map"):
+        items(str(tmp_path / "*.mrc"), threshold=1)
+    with pytest.raises(UsageError, match="item 1: must be a path or a dict"):
+        items([7], threshold=1)
+    with pytest.raises(UsageError, match="create, spectrum, fsc, got 'sharpen'"):
+        gm.batch([], tmp_path, "sharpen")
+
+
+def test_names_that_are_not_utf8_survive(tmp_path):
+    name = os.fsdecode(b"caf\xe9.mrc")
+    try:
+        maps(tmp_path, 1)[0].rename(tmp_path / name)
+    except OSError:
+        pytest.skip("this file system takes UTF-8 names only")
+    (tmp_path / "list.txt").write_bytes(os.fsencode(str(tmp_path / name)) + b"\n")
+    assert [Path(one.input).name for one in items(tmp_path / "list.txt", **MASK)] == [name]
+
+
+@pytest.mark.parametrize("name, stem", [
+    ("a.mrc", "a"), ("a.mrc.gz", "a"), ("a.MAP.BZ2", "a"), ("run_1.5A.ccp4", "run_1.5A"), ("class1.5", "class1.5"),
+])  # fmt: skip
+def test_the_stem_of_a_map(name, stem):
+    assert lists.stem(f"/some/where/{name}") == stem
+
+
+def test_the_hash_knows_all_that_the_result_depends_on(tmp_path):
+    (path,) = maps(tmp_path, 1)
+
+    def digest(do="create", **given):
+        return items([path], do=do, **given)[0].recipe_hash
+
+    assert digest(**MASK) == digest(threshold="0.5", dilate="2 px", soft_edge=3)
+    others = ({"mode": "float16"}, {"nan_to": 0}, {"like": "a.mrc"}, {"voxel_size": 2})
+    verbs = digest("spectrum"), digest("fsc"), digest("spectrum", seeds=2)
+    assert len({digest(**MASK), *(digest(**MASK, **other) for other in others), *verbs}) == 8
+
+
+def test_the_text_of_a_voxel_size_is_x_y_z(tmp_path):
+    (path,) = maps(tmp_path, 1)
+    (one,) = items([{"input": path, "voxel_size": "1,2,3"}], threshold=1)
+    assert one.settings["voxel_size"] == [3, 2, 1]

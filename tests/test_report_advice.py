@@ -1,0 +1,343 @@
+"""The page and the figures of advice: every number is the sweep's, and nothing has to be fetched."""
+
+import base64
+import csv
+import json
+import re
+import shlex
+import shutil
+import subprocess
+import sys
+from html.parser import HTMLParser
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+from figures import assert_readable, recorder
+from scipy import ndimage
+
+import gpumask as gm
+from gpumask import advisor, job
+from gpumask.cli import main
+from gpumask.errors import MissingExtra
+from gpumask.report import advice as drawing
+from gpumask.report import page
+
+pytest.importorskip("matplotlib", reason="the extra `plot` is not installed")
+
+BOX, SIZE = 48, 2.0
+MAP = 'a<b & "c".mrc'
+MOST = 3_000_000  # bytes of a page
+FIGURES = ("heat_maps", "front", "filmstrip", "spectra", "fsc")
+JUDGED = {"resolution": "6A", "onset": "16A"}
+
+
+@pytest.fixture(autouse=True)
+def quiet(monkeypatch):
+    monkeypatch.setattr("gpumask.cli.terminal.PATIENCE", float("inf"))
+    monkeypatch.setenv("GPUMASK_DEVICE", "cpu")
+
+
+@pytest.fixture(scope="module")
+def maps(tmp_path_factory):
+    """A map of two touching lumps, its half maps, and the base of one lump on its own grid."""
+    folder = tmp_path_factory.mktemp("maps")
+    rng = np.random.default_rng(0)
+    grid = np.ogrid[[slice(BOX)] * 3]
+    target, other = (
+        np.sqrt(sum((g - c) ** 2 for g, c in zip(grid, centre, strict=True))) <= radius
+        for centre, radius in (((24, 20, 24), 8), ((24, 33, 24), 6))
+    )
+    texture = ndimage.gaussian_filter(rng.standard_normal((BOX,) * 3), 1)
+    density = ndimage.gaussian_filter((target | other) * (1 + texture / texture.std()), 1.2).astype(np.float32)
+    made = {MAP: density}
+    made |= {f"half{i}.mrc": (density + rng.normal(0, 0.6, density.shape)).astype(np.float32) for i in (1, 2)}
+    for name, array in made.items():
+        gm.write(folder / name, gm.Volume(array, SIZE))
+    part = np.ascontiguousarray(target[10:40, 6:36, 10:40], np.float32)
+    origin = tuple(SIZE * c for c in (10, 6, 10))
+    gm.write(folder / "base.mrc", gm.Volume(part, SIZE, gm.Header(origin=origin)))
+    return folder
+
+
+def advised(maps, folder, **options):
+    given = {"half1": maps / "half1.mrc", "device": "cpu", **JUDGED, **options}
+    return job.advise(maps / MAP, folder, report=True, **given)
+
+
+@pytest.fixture(scope="module")
+def done(maps, tmp_path_factory):
+    """Advice with its report, and the folder."""
+    folder = tmp_path_factory.mktemp("advice")
+    return advised(maps, folder, threshold=0.3), folder
+
+
+class Page(HTMLParser):
+    """Sections of a page: by title their tables (rows of texts) and what stands verbatim; and every attribute."""
+
+    def __init__(self, text):
+        super().__init__()
+        self.tables, self.verbatim, self.attributes, self.open, self.title = {}, {}, [], [], ""
+        self.feed(text)
+        assert self.open == []
+
+    def handle_starttag(self, tag, attributes):
+        self.attributes += [(tag, *pair) for pair in attributes]
+        if tag not in ("meta", "link", "img"):
+            self.open.append(tag)
+        if tag == "h2":
+            self.title = ""
+        if tag == "tr":
+            self.tables.setdefault(self.title, []).append([])
+        if tag in ("td", "th"):
+            self.tables[self.title][-1].append("")
+        if tag == "code":
+            self.verbatim.setdefault(self.title, []).append("")
+
+    def handle_endtag(self, tag):
+        assert self.open.pop() == tag
+
+    def handle_data(self, text):
+        if self.open and self.open[-1] == "h2":
+            self.title += text
+        if self.open and self.open[-1] in ("td", "th"):
+            self.tables[self.title][-1][-1] += text
+        if self.open and self.open[-1] == "code":
+            self.verbatim[self.title][-1] += text
+
+
+def read(folder):
+    return (folder / "report.html").read_text(encoding="utf-8")
+
+
+def test_the_page_holds_the_figures_beside_it(done):
+    found, folder = done
+    drawn = [f"{name}.png" for name in FIGURES]
+    assert {path.name for path in folder.iterdir()} == {
+        *("mask.mrc", "mask.json", "advice.json", "sweep.csv", "sweep.json", "report.html"),
+        *drawn,
+    }
+    assert found["files"] == [str(folder / path.rsplit("/", 1)[1]) for path in found["files"]]
+    embedded = re.findall(r'src="data:image/png;base64,([^"]*)"', read(folder))
+    assert {base64.b64decode(one) for one in embedded} == {(folder / name).read_bytes() for name in drawn}
+    assert (folder / "report.html").stat().st_size < MOST
+
+
+def test_nothing_is_fetched_or_run(done):
+    text = re.sub(r"base64,[^\"]*", "", read(done[1]))
+    assert "http" not in text
+    assert "url(" not in text
+    assert "@import" not in text
+    assert "<script" not in text
+    places = [value for _, name, value in Page(read(done[1])).attributes if name in ("src", "href")]
+    assert places
+    assert all(place.startswith("data:") for place in places)
+
+
+def test_every_number_of_the_table_is_the_sweeps(done):
+    found, folder = done
+    tables = Page(read(folder)).tables
+    with (folder / "sweep.csv").open(newline="") as stream:
+        rows = list(csv.DictReader(stream))
+    heads, *lines = tables["All masks"]
+    columns = {head: (name, form) for head, name, form in drawing.TABLE}
+    assert len(lines) == len(rows)
+    assert set(heads) == {*columns, "flags"}
+
+    def expected(row):
+        def text(name, form):
+            return row[name] if form == "" else "–" if row[name] == "" else format(float(row[name]), form)
+
+        return [text(*columns[head]) for head in heads[:-1]]
+
+    assert [line[:-1] for line in lines] == [expected(row) for row in rows]
+    for line, row in zip(lines, rows, strict=True):
+        assert [one.replace(" ", "_") for one in line[-1].split(", ")] == (row["flags"].split(" ") or [""])
+    advice = found["advice"]
+    assert [line[:-1] for line in tables["The front"][1:]] == [expected(rows[i]) for i in advice.front]
+    assert tables["Why its neighbours lose"][1:] == [[one["what"], one["reason"]] for one in advice.neighbours]
+    assert [line[0] for line in tables["How much hangs on the threshold"][1:]] == ["0.24", "0.36"]
+
+
+def test_names_of_files_are_escaped(done, maps):
+    text = read(done[1])
+    assert "a<b" not in text
+    assert Page(text).tables["Made from"][1][1] == str(maps / MAP)
+    assert page.figure(b"", 'a" onload="x', "<b>").count("<") == 8  # 4 elements, opened and closed; img is not closed
+
+
+def test_the_command_makes_the_mask(done, maps, tmp_path, monkeypatch):
+    """That of a threshold, and that of a base on its own grid that is eroded."""
+    based = tmp_path / "based"
+    narrow = {"dilations": ["-1px"], "soft_edges": ["6px"], "edges": ["convolved"]}
+    advised(maps, based, base=maps / "base.mrc", goal="local", **narrow)
+    for folder in (done[1], based):
+        command, recipe = Page(read(folder)).verbatim["The recipe"]
+        monkeypatch.chdir(tmp_path)
+        assert main([*shlex.split(command)[1:], "--force"]) == 0
+        expected = gm.read(folder / "mask.mrc").data
+        assert np.array_equal(gm.read(tmp_path / "mask.mrc").data, expected)
+        wanted = json.loads((folder / "mask.json").read_text())["recipe"]
+        assert recipe == gm.MaskRecipe.from_dict(wanted).to_toml()
+
+
+def test_the_same_input_gives_the_same_bytes(done, maps, tmp_path):
+    advised(maps, tmp_path, threshold=0.3)
+    for name in ("report.html", *(f"{name}.png" for name in FIGURES)):
+        assert (tmp_path / name).read_bytes() == (done[1] / name).read_bytes()
+
+
+def test_what_the_heat_maps_and_the_front_show(done, monkeypatch):
+    advice = done[0]["advice"]
+    rows, near = advice.sweep.rows, drawing.compared(advice)
+    drawn = recorder(monkeypatch)
+    figure = drawn(drawing.heat_maps, advice.sweep, advice)
+    assert_readable(figure)
+    panels = [axes for axes in figure.axes if axes.images]
+    for axes, name in zip(panels, ("leak_mean", "resolution_corrected", "detectability"), strict=True):
+        shown = np.asarray(axes.images[0].get_array().filled(np.nan))
+        ticks = ([float(t.get_text()) for t in one.get_ticklabels()] for one in (axes.yaxis, axes.xaxis))
+        dilations, edges = ticks
+        for row in rows:
+            at = dilations.index(row["dilation_px"]), edges.index(row["soft_edge_px"])
+            assert shown[at] == row[name]
+        (x, y), width = axes.patches[0].get_xy(), axes.patches[0].get_width()
+        assert edges[round(x + width / 2)] == advice.row["soft_edge_px"]
+        assert dilations[round(y + width / 2)] == advice.row["dilation_px"]
+    figure = drawn(drawing.front, advice.sweep, advice.front, advice, compared=near)
+    assert_readable(figure)
+    lines = figure.axes[0].lines
+    places = {(x, y) for line in lines for x, y in zip(*line.get_data(), strict=True)}
+    assert {(row["leak_mean"], row["detectability"]) for row in rows} <= places
+    (star,) = [line for line in lines if line.get_marker() == "*"]
+    assert [*zip(*star.get_data(), strict=True)] == [(advice.row["leak_mean"], advice.row["detectability"])]
+    assert any(set(line.get_xdata()) == {advice.policy.leak_mean} for line in lines)
+
+
+def test_spectra_and_fsc_are_those_of_the_pick_and_two_neighbours(done, monkeypatch):
+    advice = done[0]["advice"]
+    shown = [drawing.picked_row(advice), *drawing.compared(advice)]
+    assert len(shown) == 3
+    leaks = [advice.sweep.rows[i]["leak_mean"] for i in shown]
+    assert leaks[1] > leaks[0] > leaks[2]
+    beside = [one["row"] for one in advice.neighbours if " instead of " in one["what"]]
+    assert set(shown[1:]) <= set(beside)
+    drawn = recorder(monkeypatch)
+    figure = drawn(drawing.spectra, advice.sweep, shown)
+    assert_readable(figure)
+    for line, i in zip(figure.axes[0].lines, shown, strict=False):
+        assert line.get_ydata() == advice.sweep.details[i]["power_db"][1:]
+    figure = drawn(drawing.fsc, advice.sweep, shown, limit=0.05)
+    assert_readable(figure)
+    curves = [[*line.get_ydata()] for axes in figure.axes for line in axes.lines]
+    for i in shown:
+        for name in ("corrected", "predicted"):
+            wanted = [np.nan if v is None else v for v in advice.sweep.details[i][name][1:]]
+            assert any(len(c) == len(wanted) and np.array_equal(c, wanted, equal_nan=True) for c in curves)
+
+
+def test_the_filmstrip_goes_along_the_front(done, maps, monkeypatch):
+    advice = done[0]["advice"]
+    rows, picked = advice.sweep.rows, drawing.picked_row(advice)
+    shown = drawing.frames(rows, advice.front, picked)
+    assert {advice.front[0], advice.front[-1], picked} <= set(shown)
+    leaks = [rows[i]["leak_mean"] for i in shown]
+    assert leaks == sorted(leaks)
+    assert drawing.frames(rows, list(range(20)), 19) == sorted(
+        {0, 5, 10, 14, 19}, key=lambda i: (rows[i]["leak_mean"], i)
+    )
+    volume = gm.read(maps / MAP)
+    masks = [gm.create_mask(volume, recipe=advice.sweep.recipe(rows[i])).data for i in shown]
+    given = [rows[i] for i in shown], iter(masks), volume.data, SIZE
+    figure = recorder(monkeypatch)(drawing.filmstrip, *given, picked=shown.index(picked))
+    assert_readable(figure)
+    assert len(figure.axes) == 3 * len(shown)
+    texts = [text for text, _ in figure.words]
+    assert [text.startswith("pick: ") for text in texts if "dilation" in text] == [i == picked for i in shown]
+
+
+def test_a_subtraction_is_told_by_its_error(maps, tmp_path, monkeypatch):
+    found = advised(maps, tmp_path, base=maps / "base.mrc", goal="subtraction")["advice"]
+    errors = [detail["subtraction_error"] for detail in found.sweep.details]
+    drawn = recorder(monkeypatch)
+    figure = drawn(drawing.front, found.sweep, found.front, found, error=True)
+    assert_readable(figure)
+    (star,) = [line for line in figure.axes[0].lines if line.get_marker() == "*"]
+    assert star.get_ydata() == [errors[drawing.picked_row(found)]]
+    figure = drawn(drawing.heat_maps, found.sweep, found)
+    shown = [axes.images[0].get_array() for axes in figure.axes if axes.images][-1]
+    assert sorted(shown.ravel()) == sorted(errors)
+    assert "taken of the rest" in read(tmp_path)
+
+
+def test_thresholds_and_edges_have_panels_of_their_own(maps, monkeypatch):
+    volumes = [gm.read(maps / name) for name in (MAP, "half1.mrc", "half2.mrc")]
+    grid = {"dilations": [0, 2], "soft_edges": [4, 8, 12], "edges": ["cosine", "convolved"]}
+    found = gm.sweep(*volumes, thresholds=[0.3, 0.4], **grid, resolution=6, onset="16A")
+    drawn = recorder(monkeypatch)
+    figure = drawn(drawing.heat_maps, found)
+    assert_readable(figure)
+    titles = [axes.get_title() for axes in figure.axes if axes.images]
+    assert titles == 3 * [f"threshold {t}, {e}" for t in (0.3, 0.4) for e in ("cosine", "convolved")]
+    assert_readable(drawn(drawing.front, found, advisor.choose(found).front))
+
+
+def sweep(maps, folder, *more):
+    return main(["sweep", str(maps / MAP), "--threshold", "0.3", "--dilate", "0:2:2", "-o", str(folder), *more])
+
+
+def test_a_sweep_is_drawn_at_its_end(maps, tmp_path, capsys):
+    halves = ["--soft-edge", "4,8", "--half1", str(maps / "half1.mrc"), "--resolution", "6A", "--onset", "16A"]
+    assert sweep(maps, tmp_path, *halves) == 0
+    table = (tmp_path / "sweep.csv").read_bytes()
+    assert sweep(maps, tmp_path, *halves, "--plot") == 0
+    said = capsys.readouterr().out
+    assert "4 of them measured before" in said
+    for name in ("heat_maps", "front", "filmstrip"):
+        assert (tmp_path / f"{name}.png").read_bytes().startswith(b"\x89PNG")
+        assert f"{name}.png" in said
+    assert (tmp_path / "sweep.csv").read_bytes() == table
+    alone = tmp_path / "alone"
+    assert sweep(maps, alone, "--soft-edge", "4,8", "--resolution", "6A", "--plot") == 0
+    assert sorted(path.name for path in alone.iterdir()) == ["heat_maps.png", "sweep.csv", "sweep.json"]
+
+
+def test_without_matplotlib_that_is_said_before_the_work(maps, tmp_path, monkeypatch, capsys):
+    monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
+    folder = tmp_path / "new"
+    words = ["advise", str(maps / MAP), "--half1", str(maps / "half1.mrc"), "--report", "-o", str(folder)]
+    for code in (main(words), sweep(maps, folder, "--plot")):
+        assert code != 0
+        said = capsys.readouterr().err if code else ""
+    assert not folder.exists()
+    with pytest.raises(MissingExtra, match=r"gpumask\[plot\]"):
+        drawing.heat_maps(SimpleNamespace(rows=[]))
+    assert said is not None
+
+
+def test_a_figure_that_is_there_is_kept(maps, tmp_path, capsys):
+    (tmp_path / "front.png").write_bytes(b"mine")
+    words = ["advise", str(maps / MAP), "--half1", str(maps / "half1.mrc"), "--threshold", "0.3", "--report"]
+    assert main([*words, "--resolution", "6A", "--onset", "16A", "-o", str(tmp_path)]) == 3
+    assert "front.png" in capsys.readouterr().err
+    assert [path.name for path in tmp_path.iterdir()] == ["front.png"]
+
+
+@pytest.mark.parametrize("width", [1280, 390])
+def test_a_browser_shows_the_page(done, tmp_path, width):
+    """No message on the console, every picture there, and nothing wider than the window but what scrolls."""
+    chromium = shutil.which("chromium")
+    if chromium is None:
+        pytest.skip("chromium is not installed")
+    measured = "document.title = [document.documentElement.scrollWidth, innerWidth, "
+    measured += "[...document.images].every(i => i.complete && i.naturalWidth > 0)].join()"
+    text = read(done[1]).replace("</body>", f"<script>onload = () => {{ {measured} }}</script></body>")
+    (tmp_path / "page.html").write_text(text, encoding="utf-8")
+    options = ["--headless=new", "--no-sandbox", "--disable-gpu", "--enable-logging=stderr", "--hide-scrollbars"]
+    options += [f"--user-data-dir={tmp_path / 'profile'}", f"--window-size={width},2000", "--virtual-time-budget=5000"]
+    command = [chromium, *options, "--dump-dom", (tmp_path / "page.html").as_uri()]
+    shown = subprocess.run(command, capture_output=True, text=True, timeout=120, check=True)
+    assert "CONSOLE" not in shown.stderr
+    wide, window, complete = re.search("<title>(.*?)</title>", shown.stdout)[1].split(",")
+    assert int(wide) <= int(window)
+    assert complete == "true"
