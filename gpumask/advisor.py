@@ -458,8 +458,10 @@ def _made(source, grid, recipe, size):
 
 
 def _sensitivity(done, pick, goal, policy, maps, common):
-    """The pick's dilation and edge at other thresholds."""
+    """The pick's dilation and edge at other thresholds, cleaned as the pick: ``auto`` keeps one component."""
     changes = (-policy.threshold_change, policy.threshold_change)
+    cleaned = done.recipes[pick["threshold"]].to_dict()
+    common = common | {name: cleaned[name] for name in cleaned if name not in (*sweeps.NOT_SWEPT, "threshold")}
     levels = [(1 + change) * pick["threshold"] for change in changes]
     found = []
     for change, level in zip(changes, levels, strict=True):

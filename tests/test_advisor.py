@@ -254,6 +254,17 @@ def test_sensitivity_is_told_at_20_percent(made):
     assert low > found.row["volume_angstrom3"] > high
 
 
+def test_sensitivity_keeps_what_auto_keeps(made):
+    """Threshold auto keeps one component; at another level a number stands for it, and a speck stays out."""
+    density, halves, _ = made
+    speckled = density.copy()
+    speckled[6:9, 6:9, 6:9] = density.max()
+    found = advised((speckled, halves, None), threshold="auto", dilations=[0], soft_edges=[6])
+    assert found.recipe.largest == 1
+    assert len(found.sensitivity) == 2
+    assert not any("islands" in one["row"]["flags"] for one in found.sensitivity)
+
+
 def test_what_is_not_known_is_said(made, local):
     mass, band, aligned, start = local.unknowns
     assert f"down to {local.sweep.onset['resolution']:.3g} Å" in start

@@ -10,9 +10,15 @@ import pytest
 from gpumask import cli, positions, simulation, units
 
 DOCS = Path(__file__).resolve().parents[1] / "docs"
-PAGES = ("masks.md", "tutorial_head.md", "regions.md", "models.md", "tutorial_glycoprotein.md")
+PAGES = ("masks.md", "tutorial_head.md", "regions.md", "models.md", "tutorial_glycoprotein.md", "advise.md")
 INPUTS = ("map.mrc", "half1.mrc", "half2.mrc", "model.pdb")
-EXTRAS = {"--plot": "matplotlib", "--slices": "matplotlib", ".pdb": "gemmi", ".cif": "gemmi"}  # what commands need
+EXTRAS = {
+    "--plot": "matplotlib",
+    "--slices": "matplotlib",
+    "--report": "matplotlib",
+    ".pdb": "gemmi",
+    ".cif": "gemmi",
+}  # what commands need
 
 
 @pytest.fixture(scope="module")
@@ -79,6 +85,7 @@ VERBS = {
     "regions.md": "segment regions",
     "models.md": "model fsc",
     "tutorial_glycoprotein.md": "model create",
+    "advise.md": "segment regions create advise sweep",
 }
 
 

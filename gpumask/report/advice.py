@@ -23,6 +23,7 @@ UNJUDGED = (  # without half maps
 )
 LOGARITHMIC = {"leak_mean": 1e-5, "leakage": 1e-9}  # and where their scales begin at the lowest
 CELL = (0.6, 0.34)  # inch
+WIDEST = 2400  # dots: a page of many edges stays small
 MOST_NUMBERS = 14  # cells across; where there are more, numbers would lie on each other
 LOOKS = (  # of the pick and two neighbours
     {"color": canvas.BLUE, "linestyle": "solid", "linewidth": 2.6},
@@ -32,7 +33,7 @@ LOOKS = (  # of the pick and two neighbours
 MARKS = ("*", "^", "s")
 UNFIT = {"touches_border", "anisotropic", "mask_fsc_high"}  # flags of masks that a criterion may rule out
 FRAMES = 5  # of the filmstrip
-DOTS = 130  # an inch, of slices: the noise of maps makes large files
+DOTS = 120  # an inch, of slices: the noise of maps makes large files
 MARGIN = 0.08  # of what is shown, around the masks
 LOWEST = -0.3  # of the axis of FSC
 FLOOR = -150.0  # dB: below it the rounding of float32 shows
@@ -56,7 +57,7 @@ TABLE = (
 
 def heat_maps(sweep, advice=None, *, format="png"):
     """Draw Λ, the corrected resolution and d' (for a subtraction its error) over dilation and soft edge, a row each, a
-    column for every threshold and edge; without half maps the power at the resolution and beyond, and the density that is cut.
+    column for every threshold and edge; without half maps the power at the resolution and beyond, and what is cut.
 
     Parameters
     ----------
@@ -87,7 +88,8 @@ def heat_maps(sweep, advice=None, *, format="png"):
         judged = (*JUDGED[:2], ERROR)
     told = [(one, values) for one in judged if np.isfinite(values := _column(sweep, one[0])).any()]
     across, up = max(CELL[0] * len(edges), 2.4), max(CELL[1] * len(dilations), 1.0)
-    figure = canvas.new(max(len(columns) * (across + 0.5) + 1.2, 6.0), len(told) * (up + 1.15) + 0.3)
+    width = max(len(columns) * (across + 0.5) + 1.2, 6.0)
+    figure = canvas.new(width, len(told) * (up + 1.15) + 0.3, dots=min(200, WIDEST / width))
     parts = figure.subfigures(len(told), 1, squeeze=False)[:, 0]  # so that a title may be wider than a panel
     for part, ((name, text, form, unit), values) in zip(parts, told, strict=True):
         part.suptitle(text, x=0.02, ha="left", fontsize=10, weight="bold")
@@ -120,7 +122,8 @@ def heat_maps(sweep, advice=None, *, format="png"):
 
 
 def front(sweep, front, advice=None, *, compared=(), error=False, format="png"):
-    """Draw d' (of a subtraction the error) of every mask against its mean leak Λ, and the front.
+    """Draw d' (of a subtraction the error) of every mask against its mean leak Λ, and the front; a Λ below 1e-5 stands
+    there.
 
     Parameters
     ----------
@@ -492,7 +495,10 @@ def report(advice, figures, *, command, inputs=(), warnings=(), version=""):
         ("dilation", units.both(row["dilation_px"], size)),
         ("soft edge", f"{units.both(row['soft_edge_px'], size)}, {row['edge']}"),
         ("volume", f"{row['volume_angstrom3']:.0f} Å³ = {row['mass_kda']:.0f} kDa, if all were protein"),
-        ("density", f"{_cell(row['kept'], '.1%')} kept, {_cell(row['cut'], '.1%')} cut"),
+        (
+            "density",
+            ", ".join(f"{_cell(row[name], '.1%')} {name.replace('_', ' ')}" for name in ("kept", "in_edge", "cut")),
+        ),
         ("d′", _cell(row["detectability"], ".2f")),
         ("Λ", _cell(row["leak_mean"], ".3f")),
         ("FSC of its own", f"{_cell(row['fsc_predicted_at_resolution'], '.3f')} at the resolution"),

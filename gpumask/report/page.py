@@ -3,6 +3,7 @@
 from base64 import b64encode
 from html import escape
 
+WIDE = 1.6  # widths to a height
 STYLE = """
 :root { color-scheme: light; }
 body { margin: 0 auto; padding: 1rem; max-width: 72rem; font: 1rem/1.5 system-ui, sans-serif; color: #111;
@@ -21,6 +22,7 @@ th { border-bottom: 2px solid #888; vertical-align: bottom; }
 pre { background: #f4f4f4; padding: .7rem; overflow-x: auto; font-size: .88rem; }
 figure { margin: 1rem 0; }
 figure img { display: block; max-width: 46rem; width: 100%; min-width: 32rem; height: auto; }
+figure img.wide { max-width: none; width: auto; }
 figcaption { color: #333; font-size: .92rem; max-width: 46rem; }
 .warning { border-left: .3rem solid #d55e00; padding-left: .7rem; }
 ul.warning { padding-left: 1.8rem; }
@@ -87,8 +89,11 @@ def table(heads, rows, texts=(), marked=()):
 
 
 def figure(png, alternative, caption):
-    """A picture with its caption; `alternative` says what it shows to those who do not see it."""
+    """A picture with its caption; `alternative` says what it shows to those who do not see it. One that is much wider
+    than tall keeps its size and scrolls: fitted to the page, its words would be too small."""
     source = b64encode(png).decode("ascii")
-    image = f'<img alt="{escape(alternative)}" src="data:image/png;base64,{source}">'
+    width, height = (int.from_bytes(png[start : start + 4], "big") for start in (16, 20))  # of the PNG's header
+    look = ' class="wide"' if width > WIDE * height else ""
+    image = f'<img{look} alt="{escape(alternative)}" src="data:image/png;base64,{source}">'
     caption = f"<figcaption>{escape(caption)}</figcaption>"
     return f'<figure><div class="scroll" tabindex="0">{image}</div>{caption}</figure>'
