@@ -54,8 +54,8 @@ def run(capsys, *words):
 
 
 def made(capsys, *words):
-    """The document of a run that succeeds."""
-    code, out, err = run(capsys, *words, "--json")
+    """The document of a run that succeeds, without a picture unless asked for."""
+    code, out, err = run(capsys, *words, *([] if "--plot" in words else ["--no-plot"]), "--json")
     assert code == 0, err
     return json.loads(out)
 
@@ -125,6 +125,20 @@ def test_the_name_of_the_map_names_the_files(folder, capsys):
     Path("sub/it.v2.map.gz").write_bytes(gzip.compress(Path("map.mrc").read_bytes()))
     done = made(capsys, "sub/it.v2.map.gz", "--level", 0.3)
     assert done["files"] == ["it.v2.regions.json", "it.v2.labels.mrc"]
+
+
+def test_a_picture_comes_of_itself_where_it_can_be_drawn(folder, capsys, monkeypatch):
+    monkeypatch.setattr("gpumask.cli.options.can_draw", lambda: False)
+    code, out, err = run(capsys, "map.mrc", "--level", 0.3)
+    assert (code, err) == (0, "")
+    assert "picture  none: needs matplotlib" in " ".join(out.split("\n")).replace("   ", "  ")
+    assert not Path("map.png").exists()
+    monkeypatch.undo()
+    pytest.importorskip("matplotlib", reason="the extra `plot` is not installed")
+    code, out, err = run(capsys, folder / "map.mrc", "-o", folder / "it.regions.json", "--level", 0.3)
+    assert (code, err) == (0, "")
+    assert (folder / "it.png").read_bytes()[:4] == b"\x89PNG"
+    assert "needs matplotlib" not in out
 
 
 def test_a_person_reads_the_table(folder, capsys):

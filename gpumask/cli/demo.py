@@ -20,6 +20,7 @@ def run(arguments):
     from pathlib import Path
 
     from gpumask import cli, filters, io, simulation
+    from gpumask.cli import options
     from gpumask.errors import WriteFailed
     from gpumask.volume import Volume
 
@@ -47,7 +48,7 @@ def run(arguments):
     print(f"{folder / 'map.mrc'} is the mean of half1.mrc and half2.mrc, low-passed to {RESOLUTION:g} Å;")
     print(f"{folder / 'model.pdb'} its atoms. First the regions of the map; then those of the head, as a cropped map;")
     print("then the mask: --like puts the head back on the grid of the map.")
-    has_plot = _has_matplotlib()
+    has_plot = options.can_draw()
     volume, state = str(folder / "map.mrc"), str(folder / "map.regions.json")
     base, mask = str(folder / "head_base.mrc"), str(folder / "head_mask.mrc")
     plot = ["--plot"] if has_plot else []
@@ -59,7 +60,7 @@ def run(arguments):
     figure = folder / "head_spectrum.png"
     drawn = ["--plot", str(figure), *force] if has_plot else []
     steps = [
-        ["segment", volume, "--gaussian", "2A", "--level", "0.1", "-o", state, *plot, *force, *device],
+        ["segment", volume, "--gaussian", "2A", "--level", "0.1", "-o", state, *force, *device],
         ["regions", state, "--select", HEAD, "--export", "density", "--crop", "-o", base, *force],
         ["create", base, "--like", volume, "-o", mask, *sizes, *resolution, *plot, *force, *device],
         ["inspect", mask, *resolution, *device],
@@ -77,9 +78,3 @@ def run(arguments):
     if not has_plot:
         print("With the extra `plot` (matplotlib) the demo also draws the regions, three slices and the spectrum.")
     return 0
-
-
-def _has_matplotlib():
-    from importlib.util import find_spec
-
-    return find_spec("matplotlib") is not None

@@ -46,6 +46,13 @@ def add_force(group):
     group.add_argument("--force", action="store_true", help="overwrite existing files (never an input)")
 
 
+def can_draw():
+    """Whether the extra ``plot`` is installed."""
+    from importlib.util import find_spec
+
+    return find_spec("matplotlib") is not None
+
+
 CORRELATION = ("style", "onset", "seed", "base_lowpass", "asymmetric_units", "assume_unmasked")
 
 

@@ -37,9 +37,15 @@ def fill(parser):
         help="take the regions from Segger's .seg (extra: segger) or from a label map (.mrc) instead",
     )
     group = parser.add_argument_group("files and device")
-    group.add_argument(
-        "--plot", metavar="FILE", nargs="?", const=True, help="draw the regions, to NAME.png unless named (extra: plot)"
+    drawing = group.add_mutually_exclusive_group()
+    drawing.add_argument(
+        "--plot",
+        metavar="FILE",
+        nargs="?",
+        const=True,
+        help="draw the regions, to NAME.png unless named (extra: plot; drawn without this where it is installed)",
     )
+    drawing.add_argument("--no-plot", action="store_true", help="draw nothing")
     options.add_reading(group)
     options.add_device(group)
     options.add_force(group)
@@ -49,6 +55,9 @@ def fill(parser):
 def run(arguments):
     from gpumask import job
 
+    drawn = arguments.plot
+    if drawn is None and not arguments.no_plot and options.can_draw():
+        drawn = True
     progress = terminal.Progress()
     try:
         done = job.segment(
@@ -59,8 +68,9 @@ def run(arguments):
             nan_to=arguments.nan_to,
             steps=arguments.steps,
             step=arguments.step,
+            plot=drawn,
             progress=progress,
-            **options.given(arguments, ("level", "gaussian", "lowpass", "style", "source", "plot", "device")),
+            **options.given(arguments, ("level", "gaussian", "lowpass", "style", "source", "device")),
         )
     finally:
         progress.done()
@@ -78,6 +88,7 @@ def run(arguments):
         rounds = f"{done['steps']} rounds of smoothing, {done['step_px']:g} px wider each" if done["steps"] else "none"
         how += [("level", f"{done['level']:.6g}{why}"), ("style", done["style"]), ("groups", rounds)]
     size = done["voxel_size_angstrom"]
+    missing = drawn is None and not arguments.no_plot
     terminal.table(
         [
             ("map", f"{done['map']['path']}: {terminal.by(done['box'])} voxels of {terminal.voxel(size)}"),
@@ -85,6 +96,7 @@ def run(arguments):
             *filtered,
             *how,
             ("found", f"{done['leaves']} leaves in {summary(done)}"),
+            *([("picture", "none: needs matplotlib (pip install 'gpumask[plot]')")] if missing else []),
             ("wrote", ", ".join(done["files"])),
         ]
     )
