@@ -2,6 +2,7 @@
 
 import math
 from dataclasses import asdict, dataclass, field
+from numbers import Integral
 from typing import Any, NamedTuple
 
 from gpumask import backend, correlation, fourier, pipeline, resolution, spectrum, sweeps, units
@@ -235,6 +236,8 @@ def advise(
         raise UsageError("give a base or a threshold (with filter and clean-up), not both")
     if half1 is None or half2 is None:
         raise UsageError("advice needs both half maps, unmasked")
+    if isinstance(asymmetric_units, bool) or not isinstance(asymmetric_units, Integral) or asymmetric_units < 1:
+        raise UsageError(f"asymmetric units must be a whole number >= 1, got {asymmetric_units!r}")
     progress = progress or (lambda name, share=None: None)
     wanted, source, density = GOALS[goal], volume, None
     if base is not None:
@@ -318,6 +321,8 @@ class _Judge:
         found = ["it meets the faces of the box"] if "touches_border" in row["flags"] else []
         if self.subtraction:
             return found
+        if row["detectability"] is not None and row["detectability"] <= 0:
+            found.append(f"d' {row['detectability']:.2f} is not above 0: it holds more of the rest than of the target")
         limits = (
             ("leak_mean", policy.leak_mean, "Λ {:.3f} is over {:g}"),
             ("fsc_predicted_at_resolution", policy.fsc_at_resolution, "its own FSC of {:.3f} is over {:g} at "),

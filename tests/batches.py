@@ -50,7 +50,7 @@ def check(folder, paths, masks=None):
         assert json.loads((folder / row["output"]).with_suffix(".json").read_text())["output"]
     allowed = {name for row in done for name in row["metrics"]["files"]}
     allowed |= {"results.jsonl", "results.outputs", "summary.json", "summary.csv"}
-    assert {path.name for path in folder.iterdir()} <= allowed
+    assert {path.name for path in folder.iterdir()} - allowed == set()
 
 
 def check_names(folder):

@@ -74,6 +74,7 @@ def test_highest_detectability_that_leaks_little():
         ({"anisotropy_db": 6.5}, "6.5 dB in one direction is over 6"),
         ({"flags": ["touches_border"]}, "it meets the faces of the box"),
         ({"flags": ["empty"]}, "nothing is left after erosion"),
+        ({"detectability": -2.0}, "d' -2.00 is not above 0: it holds more of the rest than of the target"),
     ],
 )
 def test_what_a_pick_must_not_do(bad, says):

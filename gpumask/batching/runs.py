@@ -238,6 +238,8 @@ class _Run:
                 self._work(fit, client)
         except KeyboardInterrupt:
             self.stopped = INTERRUPTED
+        if self.part is None:  # again: a worker of a killed run may have outlived it until now
+            sweep(self._places(waiting))
         self._write_summary()
 
     def _work(self, fit, client):

@@ -39,9 +39,9 @@ def run(arguments):
     from gpumask import job
 
     searched = {
-        "dilations": arguments.dilate and sweep.spread(arguments.dilate, "dilation"),
-        "soft_edges": arguments.soft_edge and sweep.spread(arguments.soft_edge, "soft edge"),
-        "edges": arguments.edge and arguments.edge.split(","),
+        "dilations": None if arguments.dilate is None else sweep.spread(arguments.dilate, "dilation"),
+        "soft_edges": None if arguments.soft_edge is None else sweep.spread(arguments.soft_edge, "soft edge"),
+        "edges": None if arguments.edge is None else arguments.edge.split(","),
     }
     names = (*sweep.JUDGED, *sweep.BASE, *sweep.READING, "goal", "threshold", "base", "asymmetric_units")
     progress = terminal.Progress()
@@ -53,7 +53,7 @@ def run(arguments):
             voxel_size=options.voxel_size(arguments.voxel_size),
             overwrite=arguments.force,
             progress=progress,
-            **{name: value for name, value in searched.items() if value},
+            **{name: value for name, value in searched.items() if value is not None},
             **options.given(arguments, names),
         )
     finally:

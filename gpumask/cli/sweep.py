@@ -19,6 +19,7 @@ SHOWN = (  # heads, columns, formats
     ("masked Å", "resolution_masked", ".2f"),
     ("corrected Å", "resolution_corrected", ".2f"),
 )
+MOST = 1000  # values of a range
 
 
 def fill(parser):
@@ -134,6 +135,8 @@ def spread(text, what):
         raise UsageError(f"{what} must be a range such as 0:16:2 or 0A:14A:2A, or a list such as 0,3,6; got {text!r}")
     (start, _), (stop, _), (step, unit) = parts
     steps = math.floor((stop - start) / step + 1e-9)
+    if steps >= MOST:
+        raise UsageError(f"{what} {text!r} has {steps + 1} values, at most {MOST} can be swept; take a larger step")
     return [str(units.Length(round(start + i * step, 9), unit)) for i in range(steps + 1)]
 
 
