@@ -334,7 +334,9 @@ def test_a_lock_of_a_process_that_is_gone_is_taken(tmp_path, change):
         assert locks.holder_of(path) == locks.me()
 
 
-@pytest.mark.parametrize("text", [json.dumps(locks.me() | {"host": "elsewhere"}), "", "[]"])
+@pytest.mark.parametrize(
+    "text", [json.dumps(locks.me() | {"host": "elsewhere"}), "", "[]"], ids=["another host", "empty", "no lock"]
+)
 def test_a_lock_that_cannot_be_judged_is_left_and_says_how_to_remove_it(tmp_path, text):
     path = tmp_path / "results.lock"
     path.write_text(text)

@@ -49,6 +49,7 @@ def workers_of(pid):
     return [int(pid) for pid in pids if Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"]
 
 
+@pytest.mark.slow
 def test_killed_at_random_moments_and_run_again(tmp_path):
     paths = maps(tmp_path / "maps", 160, TINY)
     out, seed = tmp_path / "out", random.Random(9)
