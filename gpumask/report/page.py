@@ -44,6 +44,7 @@ def section(title, *parts):
 
 
 def paragraph(text, warning=False):
+    """A paragraph; a warning stands out."""
     return f'<p class="warning">{escape(text)}</p>' if warning else f"<p>{escape(text)}</p>"
 
 
