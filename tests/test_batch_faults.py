@@ -44,9 +44,13 @@ def wait_for(condition, seconds=60):
 
 
 def workers_of(pid):
-    """Child processes that are alive."""
-    pids = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
-    return [int(pid) for pid in pids if Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"]
+    """Workers of a batch that are alive: each leads a session, as no other child of a process here does."""
+    found = []
+    for child in map(int, Path(f"/proc/{pid}/task/{pid}/children").read_text().split()):
+        state, _, _, session = Path(f"/proc/{child}/stat").read_text().rpartition(")")[2].split()[:4]
+        if state != "Z" and int(session) == child:
+            found.append(child)
+    return found
 
 
 @pytest.mark.slow
