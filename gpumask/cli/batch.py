@@ -153,28 +153,24 @@ def run(arguments):
         return int(done["done"] < done["items"])
     if arguments.list is None:
         raise UsageError("batch needs a LIST: a text, CSV or STAR file, a glob in quotes, or a folder")
-    progress = _progress(arguments)
-    with _terminated(), _client(arguments.dask) as client:
-        try:
-            done = batching.batch(
-                arguments.list,
-                arguments.output,
-                arguments.do,
-                workers=arguments.workers,
-                device=arguments.device,
-                memory=options.memory(arguments.memory),
-                shard=arguments.shard,
-                client=client,
-                retry_failed=arguments.retry_failed,
-                limit=arguments.limit,
-                dry_run=arguments.dry_run,
-                dense=arguments.dense,
-                overwrite=arguments.force,
-                progress=progress,
-                **parameters(arguments),
-            )
-        finally:
-            progress.done()
+    with _terminated(), _client(arguments.dask) as client, _progress(arguments) as progress:
+        done = batching.batch(
+            arguments.list,
+            arguments.output,
+            arguments.do,
+            workers=arguments.workers,
+            device=arguments.device,
+            memory=options.memory(arguments.memory),
+            shard=arguments.shard,
+            client=client,
+            retry_failed=arguments.retry_failed,
+            limit=arguments.limit,
+            dry_run=arguments.dry_run,
+            dense=arguments.dense,
+            overwrite=arguments.force,
+            progress=progress,
+            **parameters(arguments),
+        )
     if arguments.json:
         terminal.document(done)
     else:
@@ -253,7 +249,10 @@ class _Counted:
         for text in said(event):
             print(text, file=sys.stderr, flush=True)
 
-    def done(self):
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
         """Nothing more comes."""
 
 
@@ -267,7 +266,7 @@ class _Bar(_Counted):
         share = self.ended / event["of"]
         print(f"{terminal.CLEAR}[{'#' * int(20 * share):<20}] {self.line(event)}", file=sys.stderr, end="", flush=True)
 
-    def done(self):
+    def __exit__(self, *_):
         if self.ended:
             print(terminal.CLEAR, file=sys.stderr, end="", flush=True)
 

@@ -88,8 +88,7 @@ def run(arguments):
     from gpumask import job
 
     fill, _, fill_lowpass = (arguments.fill or "zero").partition(":")
-    progress = terminal.Progress()
-    try:
+    with terminal.Progress() as progress:
         done = job.combine(
             arguments.files,
             arguments.output,
@@ -104,8 +103,6 @@ def run(arguments):
             progress=progress,
             **options.given(arguments, ("particle", "kept", "apply", "seed", "device", "mode", "nan_to")),
         )
-    finally:
-        progress.done()
     terminal.warn(done["warnings"])
     if arguments.json:
         terminal.document(done)

@@ -133,8 +133,7 @@ def run(arguments):
             )
         },
     )
-    progress = terminal.Progress()
-    try:
+    with terminal.Progress() as progress:
         made = job.create(
             arguments.map,
             arguments.output,
@@ -151,8 +150,6 @@ def run(arguments):
             core_soft=leaks,
             progress=progress,
         )
-    finally:
-        progress.done()
     terminal.warn(made["warnings"])
     if arguments.json:
         terminal.document(made)

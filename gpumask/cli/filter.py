@@ -43,8 +43,7 @@ def fill(parser):
 def run(arguments):
     from gpumask import job
 
-    progress = terminal.Progress()
-    try:
+    with terminal.Progress() as progress:
         done = job.filter(
             arguments.map,
             arguments.output,
@@ -55,8 +54,6 @@ def run(arguments):
             **options.given(arguments, ("mode", "device")),
             nan_to=arguments.nan_to,
         )
-    finally:
-        progress.done()
     terminal.warn(done["warnings"])
     if arguments.json:
         terminal.document(done)

@@ -74,10 +74,9 @@ def fill(parser):
 def run(arguments):
     from gpumask import job
 
-    progress = terminal.Progress()
     names = ("mask", "reference", "window", "step", "b_factor", "nan_to", "device", "mass", "cross_checks")
     names += ("model", "select", "model_resolution")
-    try:
+    with terminal.Progress() as progress:
         done = job.fsc(
             arguments.half1,
             arguments.half2,
@@ -91,8 +90,6 @@ def run(arguments):
             progress=progress,
             **options.given(arguments, (*options.CORRELATION, *names)),
         )
-    finally:
-        progress.done()
     terminal.warn(done["warnings"])
     more = [] if done["directional"] is None else done["directional"].flags
     terminal.flags([*done["fsc"].flags, *more])

@@ -54,8 +54,7 @@ def fill(parser):
 def run(arguments):
     from gpumask import job
 
-    progress = terminal.Progress()
-    try:
+    with terminal.Progress() as progress:
         done = job.grid(
             arguments.file,
             arguments.output,
@@ -64,8 +63,6 @@ def run(arguments):
             progress=progress,
             **options.given(arguments, (*STEPS, "mode", "nan_to", "device")),
         )
-    finally:
-        progress.done()
     terminal.warn(done["warnings"])
     if arguments.json:
         terminal.document(done)

@@ -102,8 +102,7 @@ def run(arguments):
         chosen |= grid | {"voxel_size": None}
     chosen |= options.given(arguments, ("mode", "device")) | ({} if size is None else {"voxel_size": size})
     chosen["micelle"] = _micelle(arguments, chosen.get("micelle"))
-    progress = terminal.Progress()
-    try:
+    with terminal.Progress() as progress:
         made = job.model(
             arguments.model,
             arguments.output,
@@ -114,8 +113,6 @@ def run(arguments):
             progress=progress,
             **{name: value for name, value in chosen.items() if value is not None},
         )
-    finally:
-        progress.done()
     terminal.warn(made["warnings"])
     if arguments.json:
         terminal.document(made)

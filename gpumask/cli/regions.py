@@ -77,8 +77,7 @@ def run(arguments):
     from gpumask import job
 
     verb, what = next(((v, getattr(arguments, v)) for v in VERBS if getattr(arguments, v) is not None), (None, True))
-    progress = terminal.Progress()
-    try:
+    with terminal.Progress() as progress:
         done = job.regions(
             arguments.file,
             verb=verb,
@@ -92,8 +91,6 @@ def run(arguments):
             share=0.5 if arguments.share is None else arguments.share,
             **options.given(arguments, ("add", "remove", "invert", "export", "output", "crop", "sequential", "plot")),
         )
-    finally:
-        progress.done()
     terminal.warn(done["warnings"])
     if arguments.json:
         terminal.document(done)

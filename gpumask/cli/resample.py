@@ -38,8 +38,7 @@ def add_mode(group):
 def run(arguments):
     from gpumask import job
 
-    progress = terminal.Progress()
-    try:
+    with terminal.Progress() as progress:
         done = job.resample(
             arguments.file,
             arguments.output,
@@ -49,8 +48,6 @@ def run(arguments):
             progress=progress,
             **options.given(arguments, ("method", "mode", "nan_to", "device")),
         )
-    finally:
-        progress.done()
     terminal.warn(done["warnings"])
     if arguments.json:
         terminal.document(done)

@@ -58,8 +58,7 @@ def run(arguments):
     drawn = arguments.plot
     if drawn is None and not arguments.no_plot and options.can_draw():
         drawn = True
-    progress = terminal.Progress()
-    try:
+    with terminal.Progress() as progress:
         done = job.segment(
             arguments.map,
             arguments.output,
@@ -72,8 +71,6 @@ def run(arguments):
             progress=progress,
             **options.given(arguments, ("level", "gaussian", "lowpass", "style", "source", "device")),
         )
-    finally:
-        progress.done()
     terminal.warn(done["warnings"])
     if arguments.json:
         terminal.document(done)

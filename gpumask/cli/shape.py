@@ -88,8 +88,7 @@ def run(arguments):
     if any(value is not None for value in grid.values()):  # another grid than the recipe's, voxel size and all
         chosen |= grid | {"voxel_size": None}
     chosen |= options.given(arguments, ("times", "mode", "device")) | ({} if size is None else {"voxel_size": size})
-    progress = terminal.Progress()
-    try:
+    with terminal.Progress() as progress:
         made = job.shape(
             ShapeRecipe.from_dict(fields),
             arguments.output,
@@ -98,8 +97,6 @@ def run(arguments):
             progress=progress,
             **{name: value for name, value in chosen.items() if value is not None},
         )
-    finally:
-        progress.done()
     terminal.warn(made["warnings"])
     if arguments.json:
         terminal.document(made)

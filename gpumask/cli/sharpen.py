@@ -38,8 +38,7 @@ def run(arguments):
     chosen = options.given(arguments, ("low", "high", "lowpass"))
     if arguments.lowpass == "none":
         chosen["lowpass"] = None
-    progress = terminal.Progress()
-    try:
+    with terminal.Progress() as progress:
         done = job.sharpen(
             arguments.half1,
             arguments.half2,
@@ -54,8 +53,6 @@ def run(arguments):
             **chosen,
             **options.given(arguments, (*options.CORRELATION, "mask", "mtf", "mtf_voxel_size", "nan_to", "device")),
         )
-    finally:
-        progress.done()
     terminal.warn(done["warnings"])
     terminal.flags(done["flags"])
     if arguments.json:

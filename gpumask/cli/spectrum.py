@@ -47,8 +47,7 @@ def fill(parser):
 def run(arguments):
     from gpumask import job
 
-    progress = terminal.Progress()
-    try:
+    with terminal.Progress() as progress:
         done = job.spectrum(
             arguments.masks,
             **{
@@ -63,8 +62,6 @@ def run(arguments):
             overwrite=arguments.force,
             progress=progress,
         )
-    finally:
-        progress.done()
     _warn(done["spectra"])
     if arguments.json:
         terminal.document([one.to_dict() for one in done["spectra"]])

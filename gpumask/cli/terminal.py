@@ -47,7 +47,10 @@ class Progress:
             self.told, self.told_at = self.name, time.perf_counter()
             print(f"{self.told_at - self.begun:6.1f} s  {self.name}{more}", file=sys.stderr, flush=True)
 
-    def done(self):
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
         self.timer.cancel()
         if self.live and self.name:
             print(CLEAR, file=sys.stderr, end="", flush=True)
