@@ -2,10 +2,13 @@
 
 import math
 from dataclasses import asdict, dataclass, field
+from functools import partial
 from numbers import Integral
 from typing import Any, NamedTuple
 
-from gpumask import backend, correlation, fourier, pipeline, resolution, spectrum, sweeps, units
+import numpy
+
+from gpumask import backend, correlation, fourier, grids, mask, pipeline, resolution, spectrum, sweeps, units
 from gpumask.errors import InputRefused, UsageError
 from gpumask.volume import Volume
 
@@ -40,6 +43,7 @@ class Policy:
 
 POLICY = Policy()
 JUDGED = 0.143  # the FSC that has to be told from 0
+SURE = 3.0  # standard errors by which it is passed in a shell that is taken for signal
 
 
 class Goal(NamedTuple):
@@ -72,7 +76,8 @@ class Choice:
     index : int
         Of the picked row.
     passes : bool
-        False where no row does what is asked: the pick is then the one with the lowest Λ.
+        False where no row does what is asked: the pick is then the one with the lowest Λ of those with d' > 0 (an
+        error < 1, for a subtraction) that are 0 at the faces of the box, if there are such.
     front : list of int
         Rows within the box that no other beats in both d' (in the error, for a subtraction) and Λ, from low Λ to
         high.
@@ -107,7 +112,8 @@ class Advice:
         would take, and why they lose.
     sensitivity : list of dict
         The pick's dilation and edge at 20 % more and less threshold: ``threshold``, ``change``, ``row`` and
-        ``fails``, what of the criterion it fails; empty where a base was given.
+        ``fails``, what of the criterion it fails; empty where a base was given. Both rows are of one sweep, so that
+        their target and their density are those of the lower threshold.
     resolution : float
         Å, and `resolution_source` where it comes from.
     n_coefficients, n_effective : float
@@ -224,7 +230,9 @@ def advise(
     Raises
     ------
     InputRefused
-        Half maps that are masked, or whose FSC never drops: nothing can be told then; a base or maps that do not fit.
+        Half maps that are masked, that share no signal (an FSC above 0.143 by 3 standard errors in a shell below the
+        onset), or whose FSC never drops: nothing can be told then; a base or maps that do not fit; a region that is
+        empty or that no mask meets; an onset that leaves no shell for Λ; no mask with d' > 0.
     UsageError
         An unknown goal, both a base and a threshold.
     TypeError
@@ -249,12 +257,15 @@ def advise(
     size = sizes[0] if sizes else units.voxel_edges(voxel_size)
     with backend.current(half1.data if isinstance(half1, Volume) else half1):
         resolution, found_in = _target(half1, half2, resolution, assume_unmasked, size, progress)
-        if region is None and wanted.target == "base":
-            region = _found(source, half1, threshold, recipe, size)
         steps = [
             _searched(given, multiples, resolution, size)
             for given, multiples in ((dilations, wanted.dilations), (soft_edges, wanted.soft_edges))
         ]
+        if region is not None:
+            reach = sum(max((units.to_px(text, size) for text in texts), default=0.0) for texts in steps)
+            _check_region(region, _found(source, half1, threshold, recipe, size), reach, half1, voxel_size)
+        elif wanted.target == "base":
+            region = _found(source, half1, threshold, recipe, size)
         common = {
             "resolution": resolution,
             "onset": onset,
@@ -263,7 +274,7 @@ def advise(
             "assume_unmasked": assume_unmasked,
             "voxel_size": voxel_size,
             "progress": progress,
-            "each": _refuse_without_leak,
+            "each": partial(_refuse_unjudgeable, goal),
             **recipe,
         }
         done = sweeps.sweep(
@@ -298,6 +309,12 @@ def choose(sweep, goal="global", policy=POLICY):
     Returns
     -------
     Choice
+
+    Raises
+    ------
+    InputRefused
+        A sweep without half maps or a resolution, or with no mask that has d' > 0 (an error < 1, for a subtraction) or,
+        but for a subtraction, a Λ.
     """
     judge = _Judge(sweep, goal, policy)
     index, passes = judge.pick()
@@ -305,59 +322,84 @@ def choose(sweep, goal="global", policy=POLICY):
     return Choice(index, passes, judge.front(), reasons)
 
 
+def front(sweep, goal="global"):
+    """Rows within the box that no other beats in both d' (in the error, for a subtraction) and Λ.
+
+    Parameters
+    ----------
+    sweep : Sweep
+        Without half maps no row is on it.
+    goal : str
+        See :func:`choose`.
+
+    Returns
+    -------
+    list of int
+        From low Λ to high.
+    """
+    return _Judge(sweep, goal, POLICY).front()
+
+
 class _Judge:
-    """The rows of a sweep by the criterion of a goal."""
+    """The rows of a sweep by the criterion of a goal; their merit is d', or for a subtraction 1 less the error: above 0
+    where a mask is better than none."""
 
     def __init__(self, sweep, goal, policy):
-        self.rows, self.policy, self.subtraction = sweep.rows, policy, goal == "subtraction"
-        self.resolution = sweep.resolution
+        self.sweep, self.rows, self.policy = sweep, sweep.rows, policy
+        self.subtraction = goal == "subtraction"
         self.errors = [detail["subtraction_error"] for detail in sweep.details]
 
-    def fails(self, row):
-        """What of the criterion a row does not do, in words."""
-        policy = self.policy
+    def fails(self, i):
+        """What of the criterion row i does not do, in words."""
+        row, policy, merit = self.rows[i], self.policy, self._merit(i)
         if "empty" in row["flags"]:
             return ["nothing is left after erosion"]
         found = ["it meets the faces of the box"] if "touches_border" in row["flags"] else []
+        if merit is None:
+            found.append("its error is not defined" if self.subtraction else "its d' is not defined")
+        elif merit <= 0 and self.subtraction:
+            found.append(f"error {self.errors[i]:.3f} is not below 1, that of subtracting nothing")
+        elif merit <= 0:
+            found.append(f"d' {merit:.2f} is not above 0: it holds more of the rest than of the target")
         if self.subtraction:
             return found
-        if row["detectability"] is not None and row["detectability"] <= 0:
-            found.append(f"d' {row['detectability']:.2f} is not above 0: it holds more of the rest than of the target")
+        at = f" at {self.sweep.resolution:.3g} Å"
         limits = (
-            ("leak_mean", policy.leak_mean, "Λ {:.3f} is over {:g}"),
-            ("fsc_predicted_at_resolution", policy.fsc_at_resolution, "its own FSC of {:.3f} is over {:g} at "),
-            ("anisotropy_db", policy.anisotropy_db, "{:.1f} dB in one direction is over {:g}"),
+            ("leak_mean", "Λ", policy.leak_mean, ""),
+            ("fsc_predicted_at_resolution", "its own FSC", policy.fsc_at_resolution, at),
         )
-        for name, limit, text in limits:
-            if row[name] is not None and row[name] > limit:
-                text = text.format(row[name], limit)
-                found.append(f"{text}{self.resolution:.3g} Å" if name.startswith("fsc") else text)
+        for name, what, limit, at in limits:
+            if row[name] is None:
+                found.append(f"{what} is not defined{at}")
+            elif row[name] > limit:
+                found.append(f"{what} {row[name]:.3f} is over {limit:g}{at}")
+        if row["anisotropy_db"] is not None and row["anisotropy_db"] > policy.anisotropy_db:  # None: there is no power
+            found.append(f"{row['anisotropy_db']:.1f} dB in one direction is over {policy.anisotropy_db:g}")
         return found
 
     def pick(self):
         """Index of the best row, and whether it fails nothing."""
-        told = [i for i in range(len(self.rows)) if self._merit(i) is not None]
-        if not told:
-            raise InputRefused("no mask of the sweep has a detectability; is there signal in the half maps?")
-        passing = [i for i in told if not self.fails(self.rows[i])]
+        told = self._told()
+        passing = [i for i in told if not self.fails(i)]
         if not passing:
-            inside = [i for i in told if not {"touches_border", "empty"} & set(self.rows[i]["flags"])] or told
-            return min(inside, key=lambda i: (self._leak(i), -self._merit(i))), False
-        best = max(map(self._merit, passing))
+            inside = [i for i in told if self._inside(i)] or told
+            return min(inside, key=lambda i: (*self._leaks(i), -self._merit(i))), False
         if self.subtraction:
-            tied = [i for i in passing if self._merit(i) >= best * (1 + self.policy.error_tie)]  # merit is -error
-            return min(tied, key=lambda i: (self._leak(i), *self._size(i))), True
-        tied = [i for i in passing if self._merit(i) >= best - abs(best) * self.policy.tie]
-        return min(tied, key=lambda i: (self.rows[i]["dilation_px"], self._leak(i), *self._size(i))), True
+            least = min(self.errors[i] for i in passing)
+            tied = [i for i in passing if self.errors[i] <= least * (1 + self.policy.error_tie)]
+            return min(tied, key=lambda i: (*self._leaks(i), *self._size(i))), True
+        best = max(map(self._merit, passing))
+        tied = [i for i in passing if self._merit(i) >= best * (1 - self.policy.tie)]
+        return min(tied, key=lambda i: (self.rows[i]["dilation_px"], *self._leaks(i), *self._size(i))), True
 
     def front(self):
         """Rows within the box that no other beats in both merit and Λ."""
         told = [
             i
             for i, row in enumerate(self.rows)
-            if self._merit(i) is not None and row["leak_mean"] is not None and "touches_border" not in row["flags"]
+            if self._merit(i) is not None and row["leak_mean"] is not None and self._inside(i)
         ]
-        order = sorted(told, key=lambda i: (self._leak(i), -self._merit(i), *self._size(i)))
+        order = sorted(told, key=lambda i: (*self._leaks(i)[:1], -self._merit(i), *self._size(i)))
         front = []
         for i in order:
             if not front or self._merit(i) > self._merit(front[-1]):
@@ -367,34 +409,64 @@ class _Judge:
     def reason(self, i, picked):
         """Why row i loses against the picked one."""
         row, pick = self.rows[i], self.rows[picked]
-        fails = self.fails(row)
-        if fails and not self.fails(pick):
-            return "; ".join(fails)
-        if self._merit(i) is None:
-            return "; ".join(fails) or "its d' is not defined"
+        fails, leaks = self.fails(i), f"Λ {self._shown(i)} against {self._shown(picked)}"
+        if fails and self.fails(picked) and self._counts(i) and self._inside(i) >= self._inside(picked):
+            return f"{leaks}, where no mask does all that is asked"
         if fails:
-            return f"Λ {self._leak(i):.3f} against {self._leak(picked):.3f}, where no mask does all that is asked"
+            return "; ".join(fails)
         if self.subtraction:
             told, least = self.errors[i], self.errors[picked]
-            if told > least * (1 + self.policy.error_tie):
-                return f"error {told:.3f} against {least:.3f}"
-            return f"error {told:.3f} against {least:.3f}, and Λ {self._leak(i):.3f} against {self._leak(picked):.3f}"
+            text = f"error {told:.3f} against {least:.3f}"
+            return text if told > least * (1 + self.policy.error_tie) else f"{text}, and {leaks}"
         told, best = row["detectability"], pick["detectability"]
-        text = f"d' {told:.2f} against {best:.2f} ({told / best - 1:+.1%})" if best else f"d' {told:.2f}"
+        text = f"d' {told:.2f} against {best:.2f} ({told / best - 1:+.1%})"
         if told < best * (1 - self.policy.tie):
             return text
         if row["dilation_px"] > pick["dilation_px"]:
             return f"{text}: no better, with a dilation of {row['dilation_px']:g} px against {pick['dilation_px']:g} px"
-        return f"{text}: no better, with Λ {self._leak(i):.3f} against {self._leak(picked):.3f}"
+        return f"{text}: no better, with {leaks}"
+
+    def _told(self):
+        """Rows that count; refused where there are none."""
+        if self.sweep.onset is None or self.sweep.resolution is None:
+            raise InputRefused("a pick needs d' and Λ of masks; sweep with unmasked half maps and a resolution")
+        told = [i for i in range(len(self.rows)) if self._counts(i)]
+        if not told:
+            best = max((merit for i in range(len(self.rows)) if (merit := self._merit(i)) is not None), default=None)
+            raise InputRefused(_no_leak(self.sweep) if best is not None and best > 0 else self._no_signal(best))
+        return told
+
+    def _no_signal(self, best):
+        wanted = "leaves an error below 1, that of subtracting nothing" if self.subtraction else "has a d' above 0"
+        best = 1 - best if self.subtraction and best is not None else best
+        came = "it is not defined for any" if best is None else f"the best has {best:.3g}"
+        return (
+            f"no mask {wanted}, {came}: the half maps share too little of the target below "
+            f"{self.sweep.onset['resolution']:.3g} Å, the onset, or every mask holds more of the rest; "
+            "search smaller dilations and edges, or give another base, region or onset"
+        )
+
+    def _counts(self, i):
+        """Whether a row is better than no mask and has, where that counts, a Λ."""
+        merit = self._merit(i)
+        return merit is not None and merit > 0 and (self.subtraction or self.rows[i]["leak_mean"] is not None)
+
+    def _inside(self, i):
+        return "touches_border" not in self.rows[i]["flags"]
 
     def _merit(self, i):
         if not self.subtraction:
             return self.rows[i]["detectability"]
-        return None if self.errors[i] is None else -self.errors[i]
+        return None if self.errors[i] is None else 1 - self.errors[i]
 
-    def _leak(self, i):
+    def _leaks(self, i):
+        """Λ, and what parts those that have the same."""
+        names = ("leak_mean", "fsc_predicted_at_resolution")
+        return tuple(math.inf if self.rows[i][name] is None else self.rows[i][name] for name in names)
+
+    def _shown(self, i):
         leak = self.rows[i]["leak_mean"]
-        return math.inf if leak is None else leak
+        return "not defined" if leak is None else f"{leak:.3f}"
 
     def _size(self, i):
         row = self.rows[i]
@@ -425,6 +497,7 @@ def _target(half1, half2, given, assume_unmasked, size, progress):
     progress("resolution")
     size = None if isinstance(half1, Volume) else size
     found = resolution.fsc(half1, half2, assume_unmasked=assume_unmasked, voxel_size=size)
+    _check_signal(found.curve("unmasked"), found.curve("n_coefficients"))
     if found.reported is None:
         raise UsageError("the half maps reach no resolution at an FSC of 0.143; give the one that is hoped for")
     of = (
@@ -436,16 +509,58 @@ def _target(half1, half2, given, assume_unmasked, size, progress):
 def _searched(given, multiples, angstrom, size):
     """Lengths to search: those given, or multiples of the resolution in whole pixels."""
     if given is not None:
-        return given
+        return [given] if numpy.ndim(given) == 0 else given
     pixels = (round(units.to_px(units.Length(abs(m) * angstrom, "A"), size)) * (1 if m >= 0 else -1) for m in multiples)
     return [str(units.Length(units.to_angstrom(px, size), "A")) for px in dict.fromkeys(pixels)]
 
 
-def _refuse_without_leak(done, *_):
+def _refuse_unjudgeable(goal, done, row, _):
     """With the first mask, not after all of them."""
     if done.onset is None:
         reason = next(note for note in done.notes if note.startswith(sweeps.NO_LEAK))
         raise InputRefused(f"no mask can be advised: {reason.removeprefix(sweeps.NO_LEAK)}")
+    shells = fourier.shells(tuple(done.box[::-1]), tuple(done.voxel_size_angstrom[::-1]))
+    sure = _check_signal(numpy.array(done.unmasked, float), shells.coefficients[: shells.nyquist + 1])
+    if not sure[1 : done.onset["shell"]].any():
+        raise InputRefused(
+            f"no mask can be advised: the half maps share no signal below the onset, {done.onset['resolution']:.3g} Å, "
+            "that masks could be judged by; give a finer onset, such as 20A"
+        )
+    if goal != "subtraction" and row["leak_mean"] is None and "empty" not in row["flags"]:
+        raise InputRefused(_no_leak(done))
+
+
+def _check_signal(unmasked, coefficients):
+    """Where the FSC of the half maps is surely above 0.143, a bool for each shell; refused where nowhere, since noise
+    has d' and Λ too."""
+    limit = 1 - 1e-12  # of what has an artanh
+    above = numpy.arctanh(numpy.clip(unmasked, -limit, limit)) - math.atanh(JUDGED)
+    sure = above * numpy.sqrt(numpy.maximum(coefficients - 3, 0)) >= SURE
+    if not sure[1:].any():
+        raise InputRefused(
+            "no mask can be advised: the half maps share no signal, in no shell is their unmasked FSC above "
+            f"{JUDGED} by {SURE:g} standard errors; give the two half maps of one reconstruction"
+        )
+    return sure
+
+
+def _no_leak(done):
+    return (
+        f"no mask has a Λ: it is told of shells from the third past the onset, {done.onset['resolution']:.3g} Å, to "
+        f"the resolution, {done.resolution:.3g} Å, and none is left; give a coarser onset or a finer resolution"
+    )
+
+
+def _check_region(region, base, reach, half1, voxel_size):
+    """Refuse a target that is nothing, or that no mask meets which reaches so many px beyond the base."""
+    maps = {"the half maps": half1, "the region": region, "the base": base}
+    (grid, target, base), _ = grids.on_one_grid(maps, voxel_size)
+    inside = target.data >= 0.5
+    if not bool(inside.any()):
+        raise InputRefused("the region is empty: the target of d' is where it is >= 0.5; give a mask that holds one")
+    widest = mask.soft_mask(base.data, reach, 0.0, sampling=units.sampling(grid.voxel_size))
+    if not bool((inside & (widest > 0)).any()):
+        raise InputRefused("no mask that is searched meets the region, the target of d'; give one near the base")
 
 
 def _found(source, grid, threshold, recipe, size):
@@ -467,20 +582,29 @@ def _sensitivity(done, pick, goal, policy, maps, common):
     changes = (-policy.threshold_change, policy.threshold_change)
     cleaned = done.recipes[pick["threshold"]].to_dict()
     common = common | {name: cleaned[name] for name in cleaned if name not in (*sweeps.NOT_SWEPT, "threshold")}
+    recipe = done.recipe(pick)
+    common |= {"dilations": recipe.dilation, "soft_edges": recipe.soft_edge, "edges": pick["edge"]}
     levels = [(1 + change) * pick["threshold"] for change in changes]
     found = []
-    for change, level in zip(changes, levels, strict=True):
-        recipe = done.recipe(pick)
-        given = {"dilations": recipe.dilation, "soft_edges": recipe.soft_edge, "edges": pick["edge"]}
-        try:
-            moved = sweeps.sweep(*maps, thresholds=level, **given, **common)
-        except InputRefused as error:
-            found.append({"threshold": level, "change": change, "row": None, "fails": [str(error)]})
-            continue
-        row = moved.rows[0]
-        fails = _Judge(moved, goal, policy).fails(row)
-        found.append({"threshold": row["threshold"], "change": change, "row": row, "fails": fails})
+    for change, level, (row, fails) in zip(
+        changes, levels, _at_levels(levels, goal, policy, maps, common), strict=True
+    ):
+        level = level if row is None else row["threshold"]
+        found.append({"threshold": level, "change": change, "row": row, "fails": fails})
     return found
+
+
+def _at_levels(levels, goal, policy, maps, common):
+    """The row of each threshold and what it fails; in one sweep, which prepares the half maps once, unless one of the
+    thresholds leaves nothing."""
+    try:
+        moved = sweeps.sweep(*maps, thresholds=levels, **common)
+    except InputRefused as error:
+        if len(levels) == 1:
+            return [(None, [str(error)])]
+        return [one for level in levels for one in _at_levels([level], goal, policy, maps, common)]
+    judge = _Judge(moved, goal, policy)
+    return [(row, judge.fails(i)) for i, row in enumerate(moved.rows)]
 
 
 def _advice(goal, done, chosen, made, sensitivity, target, asymmetric_units, policy):
@@ -590,9 +714,9 @@ def _notes(done, chosen, sensitivity):
         notes.append("no mask of the grid does all that is asked; this one leaks least: search wider soft edges")
     for name, word in (("dilation_px", "dilation"), ("soft_edge_px", "soft edge")):
         values = sorted({row[name] for row in done.rows})
-        smallest = values[0] > 0 and pick[name] == values[0]  # what a smaller dilation than 0 does is no advice
-        if len(values) > 1 and (smallest or pick[name] == values[-1]):
-            end = "smallest" if smallest else "largest"
+        end = {values[0]: "smallest", values[-1]: "largest"}.get(pick[name])
+        beyond = len(values) > 1 and (pick[name] != 0 or word == "dilation")  # no edge is narrower than 0
+        if end and beyond:
             notes.append(f"the pick has the {end} {word} that was searched, {pick[name]:g} px; search beyond it")
     for moved in sensitivity:
         if moved["fails"] and chosen.passes:

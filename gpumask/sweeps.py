@@ -1,12 +1,8 @@
-"""Many masks of one map compared: a table of thresholds, dilations, soft edges and edges, from few distance fields.
-
-Also :class:`EdgeSpectra`: the spectrum of every mask that is a function of distance, from one set of transforms.
-"""
+"""Many masks of one map compared: a table of thresholds, dilations, soft edges and edges, from few distance fields."""
 
 import math
 from collections import namedtuple
 from dataclasses import dataclass, field, replace
-from numbers import Real
 
 import numpy
 
@@ -70,7 +66,7 @@ class Sweep:
     unmasked : list or None
         FSC of the half maps.
     recipes : dict
-        Level → the recipe of its base (:class:`gpumask.MaskRecipe`).
+        Level → the recipe of its base (:class:`gpumask.MaskRecipe`); but for the threshold they are the same.
     notes : list of str
     """
 
@@ -157,7 +153,8 @@ def sweep(
     half1, half2 : Volume or array, optional
         Unmasked, unfiltered half maps.
     thresholds : str, float or list of them
-        As in :func:`gpumask.create_mask`.
+        As in :func:`gpumask.create_mask`, all with one filter and clean-up: where ``auto`` is among them, which keeps
+        the largest component, all do, unless `recipe` says what is kept. Those that give the same level are one.
     dilations, soft_edges : list of str or float
         Lengths: ``"5px"``, ``"7A"``, or a number of pixels. Negative dilations erode.
     edges : list of str
@@ -170,7 +167,8 @@ def sweep(
         The target of d', where it is >= 0.5: a domain, for masks of it. Default: all of the particle that is connected
         to the base of the lowest threshold.
     density : Volume or array, optional
-        A map on the grid of the masks, of which ``kept``, ``in_edge`` and ``cut`` are told. Default: `volume`.
+        A map on the grid of the masks, of which ``kept``, ``in_edge`` and ``cut`` are told; `volume` is then a base,
+        not a map. Default: `volume`.
     assume_unmasked : bool
         Take the half maps to be unmasked, whatever they look like.
     voxel_size : float or tuple of float, optional
@@ -202,7 +200,8 @@ def sweep(
     if half1 is None and (onset is not None or region is not None or assume_unmasked):
         raise UsageError("an onset, a region or that half maps are unmasked says nothing without half maps; give both")
     progress = progress or (lambda name, share=None: None)
-    run = _Run(volume, half1, half2, voxel_size, resolution, progress)
+    name = "the map" if density is None else "the base"
+    run = _Run(name, volume, half1, half2, voxel_size, resolution, progress)
     with backend.current(run.volume.data):
         run.base(thresholds, recipe, density)
         cells = run.cells(dilations, soft_edges, edges)
@@ -216,11 +215,11 @@ def sweep(
 class _Run:
     """A sweep on its way, a step at a time."""
 
-    def __init__(self, volume, half1, half2, voxel_size, target, progress):
-        self.progress = progress
+    def __init__(self, name, volume, half1, half2, voxel_size, target, progress):
+        self.name, self.progress = name, progress
         self.elsewhere = half1 is not None and isinstance(volume, Volume) and volume.shape != half1.shape
         halves = {"the first half map": half1, "the second half map": half2}
-        maps = halves if self.elsewhere else {"the map": volume, **halves}
+        maps = halves if self.elsewhere else {name: volume, **halves}
         placed, self.notes = grids.on_one_grid(maps, voxel_size)
         self.grid, self.halves_given = placed[0], [one.data for one in placed[-2:] if one is not None]
         self.volume = volume if self.elsewhere else placed[0]
@@ -241,23 +240,24 @@ class _Run:
         swept = sorted(set(fields) & set(NOT_SWEPT))
         if swept:
             raise UsageError(f"a sweep has its own {' and '.join(swept)}; leave it out of the recipe")
-        thresholds = [thresholds] if numpy.ndim(thresholds) == 0 else list(thresholds)
-        if not thresholds:
-            raise UsageError("a sweep needs a threshold")
+        recipes = self._alike(thresholds, fields)
         self.progress("filter")
-        pipeline.check_finite(self.volume.data, "the map")
+        pipeline.check_finite(self.volume.data, self.name)
         step = pipeline.timer({}, self.progress)
-        recipe = pipeline.build_recipe(threshold=thresholds[0], **fields)
+        recipe = recipes[0]
         data = pipeline.filtered(self.volume, recipe)
         self.bases, self.recipes = {}, {}
-        for text in thresholds:
-            recipe = pipeline.build_recipe(threshold=text, **fields)
-            base, level, _, notes = pipeline.found_base(data, recipe, self.volume, step)
-            self.notes += [note for note in (*notes, *level.warnings) if note not in self.notes]
-            base = self._laid(base)
-            pipeline.check_overlap(bool(base.any()), "the map", "the half maps")
+        for one in recipes:
+            base, level, _, notes = pipeline.found_base(data, one, self.volume, step)
+            self._note(*notes, *level.warnings)
             value = float(str(numpy.float32(level.value)))  # 0.1, not 0.10000000149: the same in float32
-            self.bases[value], self.recipes[value] = base, recipe
+            if value in self.bases:
+                first = self.recipes[value].threshold
+                self._note(f"thresholds {first} and {one.threshold} are one level, {value:g}; its masks are made once")
+                continue
+            base = self._laid(base)
+            pipeline.check_overlap(bool(base.any()), self.name, "the half maps")
+            self.bases[value], self.recipes[value] = base, one
         self.lowest = self.bases[min(self.bases)]
         if density is not None:
             data = grids.on_one_grid({"the masks": self.grid, "the density": density})[0][1].data
@@ -266,14 +266,35 @@ class _Run:
         self.density = data * self.lowest
         self.dense = regions.bounding_box(self.density > 0)
         if self.dense is None:
+            if density is not None:
+                raise InputRefused(f"no voxel of {self.name} has density above 0; give one that lies in the particle")
             raise InputRefused(f"the map has no density above 0 at {min(self.bases):.6g}; give a threshold above 0")
+
+    def _alike(self, thresholds, fields):
+        """The recipe of each threshold, all with the same clean-up: that of ``auto``, where it is among them."""
+        thresholds = [thresholds] if numpy.ndim(thresholds) == 0 else list(thresholds)
+        if not thresholds:
+            raise UsageError("a sweep needs a threshold")
+        recipes = [pipeline.build_recipe(threshold=text, **fields) for text in thresholds]
+        largest = {recipe.largest for recipe in recipes}
+        if len(largest) > 1:
+            (kept,) = largest - {None}
+            recipes = [replace(recipe, largest=kept) for recipe in recipes]
+            self._note(
+                "threshold auto keeps the largest component, so that all thresholds of this sweep do; say how many "
+                "are kept to have it otherwise (--largest N)"
+            )
+        return recipes
+
+    def _note(self, *texts):
+        self.notes += [text for text in texts if text not in self.notes]
 
     def _laid(self, array):
         """An array of the map's grid on that of the half maps."""
         if not self.elsewhere:
             return array
-        laid, notes = grids.paste("the map", self.volume.with_data(array), "the half maps", self.grid)
-        self.notes += [note for note in notes if note not in self.notes]
+        laid, notes = grids.paste(self.name, self.volume.with_data(array), "the half maps", self.grid)
+        self._note(*notes)
         return laid.data
 
     def cells(self, dilations, soft_edges, edges):
@@ -502,186 +523,3 @@ def _moments(soft, weight=None):
 
     fourier.over_planes(add, soft)
     return tuple(float(total) for total in sums.sum(axis=0))
-
-
-@dataclass(frozen=True, eq=False)
-class EdgeSpectra:
-    """The shell power of every mask that is a function of distance from one base, linear between nodes; see
-    :func:`edge_spectra`.
-
-    Attributes
-    ----------
-    nodes : numpy array
-        px.
-    form : numpy array, shape (shells, nodes, nodes)
-        G(k): ``Σ Re(Φi·Φj*)`` over each shell, Φ the transforms of the hat functions of distance at the nodes.
-    shells : Shells
-    """
-
-    nodes: numpy.ndarray
-    form: numpy.ndarray = field(repr=False)
-    shells: fourier.Shells = field(repr=False)
-    _distance: object = field(repr=False)
-
-    def power(self, values):
-        """``wᵀ·G(k)·w``: Σ|M|² over each shell, of the mask with the values w at the nodes.
-
-        What :func:`gpumask.fourier.shell_power` gives of :meth:`mask`, without a transform.
-
-        Parameters
-        ----------
-        values : array of float, one a node
-
-        Returns
-        -------
-        numpy array of float64, one a shell
-        """
-        values = self._checked(values)
-        return numpy.einsum("i,kij,j->k", values, self.form, values)
-
-    def leakage(self, values, resolution):
-        """Share of the power of the mask with those values that is beyond a resolution in Å."""
-        power = self.power(values)
-        return float(power @ self._beyond(resolution) / power.sum())
-
-    def mask(self, values):
-        """The mask with those values at the nodes, linear in the distance between them: the first value up to the first
-        node, and 0 beyond the last node; float32, shape (z, y, x)."""
-        xp, values = backend.xp(self._distance), self._checked(values)
-        made = xp.interp(self._distance.reshape(-1), xp.asarray(self.nodes), xp.asarray(values), right=0.0)
-        return made.reshape(self._distance.shape).astype(xp.float32)
-
-    def least_leak(self, core_px, outer_px, resolution):
-        """The profile that never rises, 1 up to `core_px` and 0 from `outer_px` on, with the least power beyond a
-        resolution.
-
-        With the drops s >= 0 between free nodes, Σs = 1, the power is a convex quadratic form of s. Its least value
-        under Σs = 1 is where ``|A·s|² + λ·(Σs - 1)²`` over s >= 0 has its own, but for a factor: scaled to Σs = t any
-        s gives ``t²·q + λ·(t - 1)²``, whose least value over t, ``λ·q / (λ + q)``, grows with q. So non-negative least
-        squares (Lawson and Hanson) solve it exactly, in finitely many steps.
-
-        Parameters
-        ----------
-        core_px, outer_px : float
-            Nodes, px.
-        resolution : float or str
-            Å.
-
-        Returns
-        -------
-        numpy array of float64, one a node
-            For :meth:`power` and :meth:`mask`.
-
-        Raises
-        ------
-        UsageError
-            Bounds that are no nodes or have no order; a resolution beyond Nyquist.
-        """
-        from scipy.optimize import nnls
-
-        first, last = (self._node(px, what) for px, what in ((core_px, "core"), (outer_px, "outer end")))
-        if not first < last:
-            raise UsageError(f"the core must end before the mask does, got {core_px:g} and {outer_px:g} px")
-        form = numpy.einsum("k,kij->ij", self._beyond(resolution), self.form)
-        # w = 1 up to `first`, then 1 less the drops before each node: w = profile of one drop after node j, averaged
-        steps = (numpy.arange(len(self.nodes))[:, None] <= numpy.arange(first, last)).astype(float)
-        form = steps.T @ form @ steps
-        values, vectors = numpy.linalg.eigh((form + form.T) / 2)
-        root = numpy.sqrt(numpy.clip(values, 0, None))[:, None] * vectors.T
-        weight = math.sqrt(numpy.trace(form) / len(form))
-        drops, _ = nnls(numpy.vstack([root, numpy.full(len(form), weight)]), [*numpy.zeros(len(form)), weight])
-        profile = steps @ (drops / drops.sum())
-        profile[: first + 1] = 1.0  # which the drops add up to but for rounding
-        return profile
-
-    def _beyond(self, angstrom):
-        angstrom = units.angstrom(angstrom)
-        beyond = spectrum.shares_beyond(angstrom, self.shells)
-        if beyond is None:
-            nyquist = 1 / (self.shells.step * self.shells.nyquist)
-            raise UsageError(f"resolution {angstrom:g} Å is beyond Nyquist, {nyquist:.4g} Å; give a coarser one")
-        return beyond
-
-    def _node(self, px, what):
-        found = numpy.flatnonzero(numpy.abs(self.nodes - px) <= units.SNAP)
-        if not len(found):
-            raise UsageError(f"the {what} must be at a node, got {px:g} px and nodes {self.nodes.tolist()}")
-        return int(found[0])
-
-    def _checked(self, values):
-        values = numpy.asarray(values, float)
-        if values.shape != self.nodes.shape:
-            raise UsageError(f"a profile has a value for each of the {len(self.nodes)} nodes, got {values.shape}")
-        return values
-
-
-def edge_spectra(base, nodes, *, voxel_size=None, progress=None):
-    """Measure the spectra of all masks that are functions of the distance from a base, linear between nodes.
-
-    With the hat functions of distance at the nodes as basis, a mask is ``m = Σ wj·φj``, its values w at the nodes, and
-    its power in each shell is ``wᵀ·G(k)·w``. G takes one transform (float64) a node and is exact from then on. Edges
-    that are curves in between, such as the raised cosine, are met the better the closer the nodes are.
-
-    The distance is that to the nearest voxel of the base, 0 in it, as everywhere; inside it goes on as 1 px less the
-    distance to the nearest voxel outside, so 0 at the voxels of the surface and negative within.
-
-    Parameters
-    ----------
-    base : Volume or array, shape (z, y, x)
-        bool, or numbers that count as foreground where >= 0.5; numpy or CuPy.
-    nodes : list of float
-        px, rising. Memory: 8 bytes a voxel of the box for each.
-    voxel_size : float or tuple of float, optional
-        Å (z, y, x); only with a plain array. Voxels must be cubes.
-    progress : callable, optional
-        Called with the name of each step, and the share that is done.
-
-    Returns
-    -------
-    EdgeSpectra
-
-    Raises
-    ------
-    UsageError
-        Nodes that do not rise, fewer than two; anisotropic voxels.
-    InputRefused
-        A base of nothing.
-    TypeError
-        A plain array without `voxel_size`.
-    """
-    (volume,), _ = grids.on_one_grid({"the base": base}, voxel_size)
-    nodes = [nodes] if isinstance(nodes, Real) else list(nodes)
-    if len(nodes) < 2 or not all(a < b for a, b in zip(nodes[:-1], nodes[1:], strict=True)):
-        raise UsageError(f"nodes must be two or more rising distances in px, got {nodes}")
-    if not units.is_isotropic(volume.voxel_size):
-        raise UsageError("the nodes of edge spectra are in pixels, and these voxels are no cubes; resample the base")
-    progress = progress or (lambda name, share=None: None)
-    shape, size = volume.shape, volume.voxel_size
-    found = fourier.shells(shape, size)
-    distance, nodes = _signed_distance(volume.data, nodes), numpy.asarray(nodes, float)
-    xp, count = backend.xp(distance), len(nodes)
-    transforms = []
-    for i in range(count):
-        progress("hat functions", i / count)
-        hat = xp.interp(distance.reshape(-1), xp.asarray(nodes), xp.asarray(numpy.eye(count)[i]), right=0.0)
-        transforms.append(fourier.rfftn(hat.reshape(shape)))
-    form = numpy.empty((found.count, count, count))
-    for i in range(count):
-        progress("products", i / count)
-        for j in range(i, count):
-            form[:, i, j] = form[:, j, i] = fourier.shell_sums(transforms[i], transforms[j], shape, size)
-    return EdgeSpectra(nodes, form, found, distance)
-
-
-def _signed_distance(base, nodes):
-    """px, float64: to the nearest voxel of the base outside, 1 less that to the nearest one outside it within; beyond
-    the nodes no more than that it is beyond."""
-    xp = backend.xp(base)
-    foreground = base if base.dtype == bool else base >= 0.5
-    if not bool(foreground.any()):
-        raise InputRefused("the base of edge spectra is empty; lower its threshold")
-    distance = xp.sqrt(mask.squared_distance(foreground, max(nodes[-1], 0.0)).astype(xp.float64))
-    if nodes[0] < 0:
-        inside = mask.squared_distance(foreground, 1 - nodes[0], inverted=True)
-        distance -= xp.where(foreground, xp.sqrt(inside.astype(xp.float64)) - 1, 0.0)
-    return distance

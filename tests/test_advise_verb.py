@@ -36,6 +36,8 @@ def maps(tmp_path_factory):
     made |= {f"half{i}": (density + rng.normal(0, 0.6, density.shape)).astype(np.float32) for i in (1, 2)}
     around = mask.soft_mask(target, 8, 3)
     made |= {f"masked_half{i}": made[f"half{i}"] * around for i in (1, 2)}
+    made |= {f"noise_half{i}": rng.standard_normal(density.shape).astype(np.float32) for i in (1, 2)}
+    made |= {"nothing": np.zeros_like(density)}
     for name, array in made.items():
         gm.write(folder / f"{name}.mrc", gm.Volume(array, SIZE))
     part = np.ascontiguousarray(target[10:40, 6:36, 10:40], np.float32)
@@ -108,6 +110,17 @@ def test_masked_half_maps_are_refused(maps, tmp_path, capsys):
     assert main([*words, "-o", str(folder), "--assume-unmasked", "--dilate", "0", "--soft-edge", "6"]) == 0
 
 
+def test_noise_alone_is_refused(maps, tmp_path, capsys):
+    folder = tmp_path / "advice"
+    words = ["advise", maps["map"], "--half1", maps["noise_half1"], "--threshold", "0.3", "-o", str(folder)]
+    for more in ([], ["--resolution", "6A"], ["--resolution", "6A", "--onset", "16A", "--report"]):
+        assert main([*words, *more]) == 3
+        said = [line for line in capsys.readouterr().err.splitlines() if not line.startswith("warning: ")]
+        assert len(said) == 1
+        assert "the half maps share no signal" in said[0]
+        assert not folder.exists()
+
+
 def test_existing_files_are_kept(maps, tmp_path, capsys):
     (tmp_path / "mask.mrc").write_bytes(b"mine")
     more = ["--threshold", "0.3", "--dilate", "0", "--soft-edge", "6"]
@@ -125,11 +138,12 @@ def test_existing_files_are_kept(maps, tmp_path, capsys):
         (["--threshold", "0.3", "--base", "BASE"], 2, "base or a threshold"),
         (["--dilate", "0:9"], 2, "must be a range"),
         (["--threshold", "99"], 3, "empty mask"),
+        (["--threshold", "0.3", "--region", "NOTHING"], 3, "the region is empty"),
     ],
 )
 def test_what_is_refused_leaves_nothing(maps, tmp_path, capsys, more, code, says):
     folder = tmp_path / "advice"
-    more = [maps["base"] if word == "BASE" else word for word in more]
+    more = [maps.get(word.lower(), word) for word in more]
     assert main(command(maps, folder, *more)) == code
     assert says in capsys.readouterr().err
     assert not folder.exists()
@@ -140,3 +154,26 @@ def test_half_maps_are_needed(maps, tmp_path, capsys):
     assert "--half1" in capsys.readouterr().err
     with pytest.raises(gm.errors.UsageError, match="half maps"):
         job.advise(maps["map"], tmp_path, half1=None)
+
+
+@pytest.mark.parametrize("goal", ["global", "local"])
+def test_a_bad_base_is_named(maps, tmp_path, capsys, goal):
+    half = 0.49 * gm.read(maps["map"]).data / gm.read(maps["map"]).data.max()
+    beside = np.zeros((8, 8, BOX + 8), np.float32)
+    beside[..., -4:] = 1
+    corner = np.zeros((BOX,) * 3, np.float32)
+    corner[:3, :3, :3] = 1
+    dark = gm.read(maps["map"]).data * (1 - corner)
+    for name, array in {"low": half, "beside": beside, "corner": corner, "dark": dark}.items():
+        gm.write(tmp_path / f"{name}.mrc", gm.Volume(array.astype(np.float32), SIZE))
+    for name, says in (
+        ("low", f"{tmp_path / 'low.mrc'}: is an empty base: a base is where it is >= 0.5, and its maximum is 0.49"),
+        ("beside", f"{tmp_path / 'beside.mrc'}: nothing of the base lies in the box of {maps['half1']}"),
+        ("corner", "no voxel of the base has density above 0"),
+    ):
+        given = ["advise", str(tmp_path / "dark.mrc"), "--half1", maps["half1"], "--resolution", "6A", "--onset", "16A"]
+        words = [*given, "--base", str(tmp_path / f"{name}.mrc"), "--goal", goal]
+        assert main([*words, "-o", str(tmp_path / "advice")]) == 3
+        said = capsys.readouterr().err
+        assert says in said
+        assert "threshold" not in said

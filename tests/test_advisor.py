@@ -70,7 +70,7 @@ def test_highest_detectability_that_leaks_little():
 @pytest.mark.parametrize(
     ("bad", "says"),
     [
-        ({"fsc_predicted_at_resolution": 0.06}, "its own FSC of 0.060 is over 0.05 at 6 Å"),
+        ({"fsc_predicted_at_resolution": 0.06}, "its own FSC 0.060 is over 0.05 at 6 Å"),
         ({"anisotropy_db": 6.5}, "6.5 dB in one direction is over 6"),
         ({"flags": ["touches_border"]}, "it meets the faces of the box"),
         ({"flags": ["empty"]}, "nothing is left after erosion"),
@@ -83,10 +83,72 @@ def test_what_a_pick_must_not_do(bad, says):
     assert chosen.reasons[0] == says
 
 
-def test_limits_are_let_pass_and_what_is_undefined_too():
+def test_limits_are_let_pass():
     at = {"fsc_predicted_at_resolution": 0.05, "anisotropy_db": 6.0}
     assert advisor.choose(table((0, 8, 30, 0.05, at), (0, 4, 20, 0.01))).index == 0
-    assert advisor.choose(table((0, 8, 30, None, {"anisotropy_db": None}), (0, 4, 20, 0.01))).index == 0
+
+
+@pytest.mark.parametrize(
+    ("undefined", "says"),
+    [
+        ("leak_mean", "Λ is not defined"),
+        ("fsc_predicted_at_resolution", "its own FSC is not defined at 6 Å"),
+        ("detectability", "its d' is not defined"),
+    ],
+)
+def test_what_is_undefined_is_no_pass(undefined, says):
+    chosen = advisor.choose(table((0, 8, 30, 0.01, {undefined: None}), (0, 4, 20, 0.01)))
+    assert (chosen.index, chosen.passes) == (1, True)
+    assert chosen.reasons[0] == says
+
+
+def test_a_mask_without_power_at_the_resolution_has_no_direction_to_fail():
+    assert advisor.choose(table((0, 8, 30, 0.01, {"anisotropy_db": None}), (0, 4, 20, 0.01))).index == 0
+
+
+def test_where_nothing_passes_and_some_have_no_leak_the_least_defined_one_is_taken():
+    own = [{"fsc_predicted_at_resolution": value} for value in (0.09, 0.08)]
+    done = table((0, 2, 40, None), (0, 4, 30, 0.2, own[0]), (0, 8, 25, 0.2, own[1]), (2, 8, 9, 0.3))
+    chosen = advisor.choose(done)
+    assert (chosen.index, chosen.passes) == (2, False)  # of two equal Λ that with the lower FSC at the resolution
+    assert chosen.reasons[0] == "Λ is not defined"
+    assert chosen.reasons[1].startswith("Λ 0.200 against 0.200, where no mask does all that is asked")
+
+
+def test_no_leak_at_all_is_refused_with_the_onset_and_the_resolution():
+    done = table((0, 8, 30, None), (0, 4, 20, None))
+    with pytest.raises(gm.errors.InputRefused, match=r"the onset, 16 Å, to the resolution, 6 Å.*coarser onset"):
+        advisor.choose(done)
+    assert advisor.choose(done, "subtraction").passes  # whose criterion has no Λ
+    assert advisor.front(done) == []
+
+
+@pytest.mark.parametrize(
+    ("goal", "rows", "says"),
+    [
+        ("local", [(0, 8, -2.0, 0.01), (0, 4, 0.0, 0.01)], "no mask has a d' above 0, the best has 0:"),
+        ("local", [(0, 8, None, 0.01)], "no mask has a d' above 0, it is not defined for any:"),
+        ("subtraction", [(0, 8, 9, 0.01, {"error": 1.5})], "an error below 1, .*, the best has 1.5:"),
+        ("subtraction", [(0, 8, 9, 0.01, {"error": None})], "an error below 1, .*, it is not defined for any:"),
+    ],
+)
+def test_no_mask_that_is_better_than_none_is_refused(goal, rows, says):
+    done = table(*rows)
+    with pytest.raises(gm.errors.InputRefused, match=says):
+        advisor.choose(done, goal)
+
+
+def test_a_mask_that_adds_more_error_than_it_takes_away_is_no_pick():
+    rows = [(0, 4, 9, 0.2, {"error": 1.01}), (0, 8, 5, 0.3, {"error": 0.99})]
+    chosen = advisor.choose(table(*rows), "subtraction", replace(advisor.POLICY, error_tie=0.05))
+    assert (chosen.index, chosen.passes) == (1, True)
+    assert chosen.reasons[0] == "error 1.010 is not below 1, that of subtracting nothing"
+
+
+def test_a_sweep_that_judged_nothing_has_no_pick():
+    for lost in ({"onset": None}, {"resolution": None}):
+        with pytest.raises(gm.errors.InputRefused, match="sweep with unmasked half maps and a resolution"):
+            advisor.choose(replace(table((0, 8, 30, 0.01)), **lost))
 
 
 def test_a_tie_goes_to_the_smaller_dilation_then_to_the_lower_leak():
@@ -121,6 +183,7 @@ def test_where_nothing_passes_the_least_leak_is_told_as_such():
     chosen = advisor.choose(table((0, 4, 30, 0.3), (0, 8, 25, 0.2), (0, 9, 5, 0.1, {"flags": ["touches_border"]})))
     assert (chosen.index, chosen.passes) == (1, False)
     assert "where no mask does all that is asked" in chosen.reasons[0]
+    assert chosen.reasons[2] == "it meets the faces of the box; Λ 0.100 is over 0.05"
 
 
 def test_a_subtraction_is_judged_by_its_error():
@@ -283,7 +346,7 @@ def test_what_is_not_known_is_said(made, local):
 
 def test_a_domain_too_small_to_judge(made):
     small = blob((24, 20, 24), 2).astype(np.float32)
-    found = advised(made, goal="local", threshold=None, base=small, dilations=[0], soft_edges=[3])
+    found = advised(made, goal="local", threshold=None, base=small, dilations=[0], soft_edges=[1])
     assert found.n_effective < advisor.fewest_coefficients()
     assert not found.judgeable
     assert found.band[0] < 0
@@ -341,6 +404,101 @@ def test_masked_half_maps_are_refused_before_the_work(made):
             progress=lambda name, share=None: seen.append((name, share)),
         )
     assert [share for name, share in seen if name == "masks"] == [0]
+
+
+@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize(
+    "given",
+    [
+        {"goal": "local", "resolution": RESOLUTION, "onset": ONSET},
+        {"goal": "subtraction", "resolution": RESOLUTION},
+        {"goal": "local"},
+        {"threshold": 0.5},
+    ],
+)
+def test_noise_alone_is_refused(seed, given):
+    """Noise has d' and Λ too: by chance some masks pass."""
+    rng = np.random.default_rng(seed)
+    halves = [rng.standard_normal((BOX,) * 3).astype(np.float32) for _ in range(2)]
+    base = {} if "threshold" in given else {"base": blob((24, 20, 24), 8).astype(np.float32)}
+    with pytest.raises(gm.errors.InputRefused, match="the half maps share no signal, .* above 0.143"):
+        gm.advise(sum(halves) / 2, *halves, voxel_size=SIZE, **given, **base)
+
+
+def test_signal_beyond_the_onset_alone_judges_no_mask(made):
+    """Half maps whose first shells are noise: what is shared begins past the onset."""
+    density, halves, _ = made
+    rng = np.random.default_rng(0)
+    waves = (ndimage.gaussian_filter(rng.standard_normal(density.shape), 8, mode="wrap") for _ in halves)
+    cut = [half + (wave / wave.std()).astype(np.float32) for half, wave in zip(halves, waves, strict=True)]
+    with pytest.raises(gm.errors.InputRefused, match="share no signal below the onset, 96 Å"):
+        advised((density, cut, None), onset=None)
+    assert advised((density, cut, None), onset="10A", dilations=[0], soft_edges=[6]).row["detectability"] > 0
+
+
+def test_an_onset_that_leaves_no_shell_is_refused_with_the_first_mask(made):
+    seen = []
+
+    def progress(name, share=None):
+        seen.append((name, share))
+
+    with pytest.raises(gm.errors.InputRefused, match="the onset, 6.4 Å, to the resolution, 6 Å"):
+        advised(made, onset="6.4A", progress=progress)
+    assert [share for name, share in seen if name == "masks"] == [0]
+    found = advised(made, onset="6.4A", goal="subtraction", dilations=[0], soft_edges=[6])
+    assert any("no shell to judge" in text for text in found.unknowns)
+
+
+def test_a_region_has_to_hold_something_that_masks_meet(made):
+    nothing, corner, box = np.zeros((3, *(BOX,) * 3), np.float32)
+    corner[:4, :4, :4] = 1
+    box += 1
+    for region, says in ((nothing, "the region is empty"), (corner, "meets the region"), (0.4 * box, "is empty")):
+        with pytest.raises(gm.errors.InputRefused, match=says):
+            advised(made, goal="local", threshold=None, base=made[2], region=region, dilations=[0], soft_edges=[4])
+    reached = {"dilations": 2, "soft_edges": [30], "goal": "local", "threshold": None, "base": made[2]}
+    with pytest.raises(gm.errors.InputRefused, match="no mask has a d' above 0"):
+        advised(made, region=corner, **reached)  # which a mask meets, but there is no signal in it
+
+
+@pytest.mark.parametrize(
+    ("rows", "end"),
+    [
+        ([(0, 8, 30), (2, 8, 20)], "smallest dilation that was searched, 0 px"),
+        ([(-2, 8, 30), (0, 8, 20)], "smallest dilation that was searched, -2 px"),
+        ([(-4, 8, 20), (-2, 8, 30)], "largest dilation that was searched, -2 px"),
+        ([(0, 8, 20), (2, 8, 30)], "largest dilation that was searched, 2 px"),
+        ([(0, 4, 30), (0, 8, 20)], "smallest soft edge that was searched, 4 px"),
+        ([(0, 4, 20), (0, 8, 30)], "largest soft edge that was searched, 8 px"),
+        ([(0, 0, 30), (0, 8, 20)], None),
+        ([(0, 8, 30)], None),
+        ([(-2, 8, 20), (0, 8, 30), (2, 8, 20)], None),
+    ],
+)
+def test_a_pick_at_an_end_of_what_was_searched_is_told(rows, end):
+    """But no edge is narrower than 0, and a single value is no range."""
+    done = table(*((*row, 0.01) for row in rows))
+    notes = advisor._notes(done, advisor.choose(done), [])
+    assert notes == ([] if end is None else [f"the pick has the {end}; search beyond it"])
+
+
+def test_a_threshold_that_leaves_nothing_is_told_and_the_other_is_measured(made):
+    density, halves, target = made
+    flat = (target * 0.3).astype(np.float32)  # 20 % more leaves nothing
+    found = advised((flat, halves, None), threshold=0.28, dilations=[0], soft_edges=[6])
+    less, more = found.sensitivity
+    assert less["row"]["threshold"] == less["threshold"] == pytest.approx(0.224)
+    assert more["row"] is None
+    assert more["threshold"] == pytest.approx(0.336)
+    assert "empty mask" in more["fails"][0]
+
+
+def test_the_half_maps_are_prepared_once_for_both_thresholds(made, monkeypatch):
+    prepared = []
+    prepare = correlation.HalfMaps.prepare
+    monkeypatch.setattr(correlation.HalfMaps, "prepare", lambda self: prepared.append(prepare(self)))
+    advised(made, dilations=[0], soft_edges=[6])
+    assert len(prepared) == 2  # for the sweep, and for the thresholds beside it
 
 
 @pytest.mark.parametrize(

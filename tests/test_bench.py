@@ -1,6 +1,11 @@
 """The benchmarks of bases and grids: peers agree, and the help names every word."""
 
+import json
+import os
 import re
+import subprocess
+import sys
+from pathlib import Path
 
 from gpumask import cli
 from gpumask.benchmarks import WORDS, create, regions, resampling
@@ -31,3 +36,23 @@ def test_resampled_values_agree():
 def test_help_names_every_word(capsys):
     assert cli.main(["bench", "--help"]) == 0
     assert set(WORDS) <= set(re.findall(r"\w+", capsys.readouterr().out))
+
+
+def test_bench_takes_what_the_module_takes(capsys):
+    assert cli.main(["bench", "--help"]) == 0
+    verb = capsys.readouterr().out
+    environment = os.environ | {"PYTHONPATH": str(Path(cli.__file__).parents[2])}
+    command = [sys.executable, "-m", "gpumask.benchmarks", "--help"]
+    module = subprocess.run(command, env=environment, capture_output=True, text=True, check=True).stdout
+    assert set(re.findall(r"--[a-z]+", verb)) == set(re.findall(r"--[a-z]+", module))
+    assert "--form" in verb
+
+
+def test_bench_hands_on_what_it_takes(tmp_path, capsys, monkeypatch):
+    taken = []
+    monkeypatch.setattr(create, "FORMS", ("short", "long"), raising=False)
+    monkeypatch.setattr(create, "tables", lambda *given: taken.append(given) or [])
+    path = tmp_path / "found.json"
+    assert cli.main(["bench", "create", "--box", "48", "--form", "long", "--save", str(path), "--json"]) == 0
+    assert taken == [(48, "long")]
+    assert json.loads(capsys.readouterr().out)["benchmark"] == "create"

@@ -54,6 +54,7 @@ FLOORS = {
     "selection": 4,
     "models": 4,
     "sharpening": 4,
+    "edges": 4,
     "pipeline": 5,
     "slabs": 5,
     "sweeps": 5,

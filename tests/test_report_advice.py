@@ -20,7 +20,7 @@ from gpumask import advisor, job
 from gpumask.cli import main
 from gpumask.errors import MissingExtra
 from gpumask.report import advice as drawing
-from gpumask.report import page
+from gpumask.report import comparison, page
 
 pytest.importorskip("matplotlib", reason="the extra `plot` is not installed")
 
@@ -190,9 +190,9 @@ def test_the_same_input_gives_the_same_bytes(done, maps, tmp_path):
 
 def test_what_the_heat_maps_and_the_front_show(done, monkeypatch):
     advice = done[0]["advice"]
-    rows, near = advice.sweep.rows, drawing.compared(advice)
+    rows, marked = advice.sweep.rows, [drawing.picked_row(advice), *drawing.compared(advice)]
     drawn = recorder(monkeypatch)
-    figure = drawn(drawing.heat_maps, advice.sweep, advice)
+    figure = drawn(comparison.heat_maps, advice.sweep, drawing.picked_row(advice))
     assert_readable(figure)
     panels = [axes for axes in figure.axes if axes.images]
     for axes, name in zip(panels, ("leak_mean", "resolution_corrected", "detectability"), strict=True):
@@ -205,11 +205,11 @@ def test_what_the_heat_maps_and_the_front_show(done, monkeypatch):
         (x, y), width = axes.patches[0].get_xy(), axes.patches[0].get_width()
         assert edges[round(x + width / 2)] == advice.row["soft_edge_px"]
         assert dilations[round(y + width / 2)] == advice.row["dilation_px"]
-    figure = drawn(drawing.front, advice.sweep, advice.front, advice, compared=near)
+    figure = drawn(comparison.front, advice.sweep, advice.front, marked, limit=advice.policy.leak_mean)
     assert_readable(figure)
     lines = figure.axes[0].lines
     places = {(x, y) for line in lines for x, y in zip(*line.get_data(), strict=True)}
-    lowest = drawing.LOGARITHMIC["leak_mean"]
+    lowest = comparison.LOGARITHMIC["leak_mean"]
     assert {(max(row["leak_mean"], lowest), row["detectability"]) for row in rows} <= places
     (star,) = [line for line in lines if line.get_marker() == "*"]
     assert [*zip(*star.get_data(), strict=True)] == [(advice.row["leak_mean"], advice.row["detectability"])]
@@ -224,11 +224,11 @@ def test_spectra_and_fsc_are_those_of_the_pick_and_two_neighbours(done, monkeypa
     beside.sort(key=lambda i: advice.sweep.rows[i]["leak_mean"])
     assert shown[1:] == [beside[-1], beside[0]]
     drawn = recorder(monkeypatch)
-    figure = drawn(drawing.spectra, advice.sweep, shown)
+    figure = drawn(comparison.spectra, advice.sweep, shown)
     assert_readable(figure)
     for line, i in zip(figure.axes[0].lines, shown, strict=False):
         assert [*line.get_ydata()] == advice.sweep.details[i]["power_db"][1:]
-    figure = drawn(drawing.fsc, advice.sweep, shown, limit=0.05)
+    figure = drawn(comparison.fsc, advice.sweep, shown, limit=0.05)
     assert_readable(figure)
     curves = [[*line.get_ydata()] for axes in figure.axes for line in axes.lines]
     for i in shown:
@@ -240,17 +240,17 @@ def test_spectra_and_fsc_are_those_of_the_pick_and_two_neighbours(done, monkeypa
 def test_the_filmstrip_goes_along_the_front(done, maps, monkeypatch):
     advice = done[0]["advice"]
     rows, picked = advice.sweep.rows, drawing.picked_row(advice)
-    shown = drawing.frames(rows, advice.front, picked)
+    shown = drawing.frames(advice)
     assert {advice.front[0], advice.front[-1], picked} <= set(shown)
     leaks = [rows[i]["leak_mean"] for i in shown]
     assert leaks == sorted(leaks)
-    assert drawing.frames(rows, list(range(20)), 19) == sorted(
+    assert comparison.frames(rows, list(range(20)), 19) == sorted(
         {0, 5, 10, 14, 19}, key=lambda i: (rows[i]["leak_mean"], i)
     )
     volume = gm.read(maps / MAP)
     masks = [gm.create_mask(volume, recipe=advice.sweep.recipe(rows[i])).data for i in shown]
     given = [rows[i] for i in shown], iter(masks), volume.data, SIZE
-    figure = recorder(monkeypatch)(drawing.filmstrip, *given, picked=shown.index(picked))
+    figure = recorder(monkeypatch)(comparison.filmstrip, *given, picked=shown.index(picked))
     assert_readable(figure)
     assert len(figure.axes) == 3 * len(shown)
     texts = [text for text, _ in figure.words]
@@ -259,13 +259,13 @@ def test_the_filmstrip_goes_along_the_front(done, maps, monkeypatch):
 
 def test_a_subtraction_is_told_by_its_error(maps, tmp_path, monkeypatch):
     found = advised(maps, tmp_path, base=maps / "base.mrc", goal="subtraction")["advice"]
-    errors = [detail["subtraction_error"] for detail in found.sweep.details]
+    errors, picked = [detail["subtraction_error"] for detail in found.sweep.details], drawing.picked_row(found)
     drawn = recorder(monkeypatch)
-    figure = drawn(drawing.front, found.sweep, found.front, found, error=True)
+    figure = drawn(comparison.front, found.sweep, found.front, [picked], error=True)
     assert_readable(figure)
     (star,) = [line for line in figure.axes[0].lines if line.get_marker() == "*"]
-    assert star.get_ydata() == [errors[drawing.picked_row(found)]]
-    figure = drawn(drawing.heat_maps, found.sweep, found)
+    assert star.get_ydata() == [errors[picked]]
+    figure = drawn(comparison.heat_maps, found.sweep, picked, error=True)
     shown = [axes.images[0].get_array() for axes in figure.axes if axes.images][-1]
     assert sorted(shown.ravel()) == sorted(errors)
     assert "taken of the rest" in read(tmp_path)
@@ -276,11 +276,11 @@ def test_thresholds_and_edges_have_panels_of_their_own(maps, monkeypatch):
     grid = {"dilations": [0, 2], "soft_edges": [4, 8, 12], "edges": ["cosine", "convolved"]}
     found = gm.sweep(*volumes, thresholds=[0.3, 0.4], **grid, resolution=6, onset="16A")
     drawn = recorder(monkeypatch)
-    figure = drawn(drawing.heat_maps, found)
+    figure = drawn(comparison.heat_maps, found)
     assert_readable(figure)
     titles = [axes.get_title() for axes in figure.axes if axes.images]
     assert titles == 3 * [f"threshold {t}, {e}" for t in (0.3, 0.4) for e in ("cosine", "convolved")]
-    assert_readable(drawn(drawing.front, found, advisor.choose(found).front))
+    assert_readable(drawn(comparison.front, found, advisor.front(found)))
 
 
 def sweep(maps, folder, *more):
@@ -301,6 +301,34 @@ def test_a_sweep_is_drawn_at_its_end(maps, tmp_path, capsys):
     alone = tmp_path / "alone"
     assert sweep(maps, alone, "--soft-edge", "4,8", "--resolution", "6A", "--plot") == 0
     assert sorted(path.name for path in alone.iterdir()) == ["heat_maps.png", "sweep.csv", "sweep.json"]
+
+
+def test_a_sweep_of_noise_is_drawn_though_no_mask_is_picked(maps, tmp_path):
+    rng = np.random.default_rng(0)
+    for i in (1, 2):
+        noise = rng.standard_normal((BOX,) * 3).astype(np.float32)
+        gm.write(tmp_path / f"half{i}.mrc", gm.Volume(noise, SIZE))
+    halves = ["--half1", str(tmp_path / "half1.mrc"), "--resolution", "6A", "--onset", "16A"]
+    target = gm.Volume(np.pad(gm.read(maps / "base.mrc").data, ((10, 8), (6, 12), (10, 8))), SIZE)
+    gm.write(tmp_path / "target.mrc", target)
+    region = ["--region", str(tmp_path / "target.mrc"), "--soft-edge", "4,8"]
+    folder = tmp_path / "sweep"
+    assert sweep(maps, folder, *halves, *region, "--plot") == 0
+    assert {"heat_maps.png", "front.png"} <= {path.name for path in folder.iterdir()}
+    rows = json.loads((folder / "sweep.json").read_text())["rows"]
+    assert all(row["detectability"] <= 0 for row in rows)
+
+
+def test_half_maps_that_tell_nothing_leave_what_masks_tell(maps, tmp_path, monkeypatch):
+    volumes = [gm.read(maps / name) for name in (MAP, "half1.mrc", "half2.mrc")]
+    around = gm.create_mask(volumes[0], threshold=0.3, soft_edge="3px").data
+    masked = [volume.with_data(volume.data * around) for volume in volumes[1:]]
+    grid = {"thresholds": 0.3, "soft_edges": [4, 8], "resolution": 6}
+    drawn = recorder(monkeypatch)
+    figure = drawn(comparison.heat_maps, gm.sweep(volumes[0], *masked, dilations=[0, 2], **grid))
+    assert len([axes for axes in figure.axes if axes.images]) == len(comparison.UNJUDGED)
+    with pytest.raises(gm.errors.InputRefused, match="erosion leaves nothing of any"):
+        comparison.heat_maps(gm.sweep(*volumes, dilations=["-20px"], **grid))
 
 
 def test_without_matplotlib_that_is_said_before_the_work(maps, tmp_path, monkeypatch, capsys):
@@ -325,19 +353,26 @@ def test_a_figure_that_is_there_is_kept(maps, tmp_path, capsys):
 
 @pytest.mark.parametrize("width", [1280, 390])
 def test_a_browser_shows_the_page(done, tmp_path, width):
-    """No message on the console, every picture there, and nothing wider than the window but what scrolls."""
+    """No message on the console, every picture there, and nothing wider than the window but what scrolls. The page is
+    in a frame, since the window of a browser has a least width above that of a phone."""
     chromium = shutil.which("chromium")
     if chromium is None:
         pytest.skip("chromium is not installed")
-    measured = "document.title = [document.documentElement.scrollWidth, innerWidth, "
+    measured = "[document.documentElement.scrollWidth, innerWidth, "
     measured += "[...document.images].every(i => i.complete && i.naturalWidth > 0)].join()"
-    text = read(done[1]).replace("</body>", f"<script>onload = () => {{ {measured} }}</script></body>")
-    (tmp_path / "page.html").write_text(text, encoding="utf-8")
+    tell = f"<script>onload = () => parent.postMessage({measured}, '*')</script></body>"
+    (tmp_path / "page.html").write_text(read(done[1]).replace("</body>", tell), encoding="utf-8")
+    (tmp_path / "frame.html").write_text(
+        "<!DOCTYPE html><title></title><link rel=icon href='data:,'>"
+        "<script>onmessage = message => { document.title = message.data }</script>"
+        f"<iframe src='page.html' style='width: {width}px; height: 2000px; border: 0'></iframe>",
+        encoding="utf-8",
+    )
     options = ["--headless=new", "--no-sandbox", "--disable-gpu", "--enable-logging=stderr", "--hide-scrollbars"]
-    options += [f"--user-data-dir={tmp_path / 'profile'}", f"--window-size={width},2000", "--virtual-time-budget=5000"]
-    command = [chromium, *options, "--dump-dom", (tmp_path / "page.html").as_uri()]
+    options += [f"--user-data-dir={tmp_path / 'profile'}", "--window-size=1400,2100", "--virtual-time-budget=5000"]
+    command = [chromium, *options, "--dump-dom", (tmp_path / "frame.html").as_uri()]
     shown = subprocess.run(command, capture_output=True, text=True, timeout=120, check=True)
     assert "CONSOLE" not in shown.stderr
     wide, window, complete = re.search("<title>(.*?)</title>", shown.stdout)[1].split(",")
-    assert int(wide) <= int(window)
+    assert int(wide) <= int(window) == width
     assert complete == "true"

@@ -9,7 +9,8 @@ import scipy.fft
 from scipy import ndimage
 
 import gpumask as gm
-from gpumask import backend, correlation, coverage, fourier, mask, regions, spectrum, sweeps
+from gpumask import backend, correlation, coverage, fourier, mask, regions, sweeps
+from gpumask._cpu import threads
 
 BOX, SIZE, RESOLUTION, ONSET = 48, 2.0, 6.0, "16A"
 # Sums over a shell of coefficients of float32 transforms, each good to a few 1e-7 of the largest one
@@ -196,32 +197,48 @@ def test_predicted_fsc_is_its_definition(xp, shape):
         assert found == pytest.approx(wanted[: len(found)], abs=FSC_ROUNDING)
 
 
-def test_transforms_are_counted_where_they_are_made(made, monkeypatch):
-    """At most 4 for the leak beside the mask's own spectrum; scipy is asked as often as it is told."""
-    calls = []
+class Work:
+    """scipy.fft that adds up its work: complex numbers that go through along each axis, of which a transform of the
+    last real box that came takes 3·voxels/2."""
 
-    class Counted:
-        def __getattr__(self, name):
-            if name in ("rfftn", "irfftn", "hfft", "ihfft"):
-                calls.append(name)
-            return getattr(scipy.fft, name)
+    def __init__(self):
+        self.done = self.voxels = 0.0
 
-    cells = {"dilations": [0, 3], "soft_edges": [4, 8]}
-    per_mask = {"spectrum": 1.0, "leak": 3.5, "masked": 2.0}
-    assert swept(made, **cells).transforms == per_mask
-    monkeypatch.setattr(fourier, "_fft", lambda array: Counted())
-    before = []
+    def __getattr__(self, name):
+        true = getattr(scipy.fft, name)
 
-    def each(*_):
-        before.append(len(calls))
+        def counted(array, *given, **options):
+            made = true(array, *given, **options)
+            axes = options.get("axes", (0, 1, 2)) if name.endswith("n") else (0,)
+            if name == "rfftn":
+                self.voxels = array.size
+                complex_numbers = array.size / 2 + made.size * (len(axes) - 1)
+            elif name in ("fft", "ifft", "fftn", "ifftn"):
+                complex_numbers = made.size * len(axes)
+            else:
+                assert name in ("rfft", "irfft", "hfft", "ihfft"), name
+                complex_numbers = (array if name in ("rfft", "ihfft") else made).size / 2
+            self.done += complex_numbers / (3 * self.voxels / 2)
+            return made
 
-    swept(made, **cells, each=each)
-    assert calls[before[0] : before[1]].count("rfftn") == 5  # m, m·l1, m·l2; m·h1, m·h2
-    assert calls[before[0] : before[1]].count("ihfft") == 1  # of |M|², half the work of a transform
-    assert calls[before[0] : before[1]].count("hfft") == 2  # of what both half maps spread, likewise
-    assert before[1] - before[0] == 8
-    monkeypatch.undo()
-    assert swept(made, halves=False, **cells).transforms == {"spectrum": 1.0}
+        return counted
+
+
+@pytest.mark.parametrize(("edge", "own_box"), [("cosine", {}), ("convolved", {"mask": 3.0})])
+@pytest.mark.parametrize("halves", [True, False])
+def test_transforms_are_counted_as_they_are_made(made, monkeypatch, edge, own_box, halves):
+    """At most 4 for the leak beside the mask's own spectrum, and 2 for the masked curve; the work that scipy is given
+    is what is told, but for the column at 0 and at Nyquist of halved axes, two of them at the most."""
+    work, before = Work(), []
+    monkeypatch.setattr(fourier, "_fft", lambda array: work)
+    monkeypatch.setattr(threads, "over_planes", lambda function, count: function(0, count))  # one plane after the other
+    given = {"dilations": [0, 3], "soft_edges": [4, 8], "edges": edge, "halves": halves}
+    told = swept(made, **given, each=lambda *_: before.append(work.done)).transforms
+    leak = {"leak": 3.5, "masked": 2.0} if halves else {}
+    assert told == {**own_box, "spectrum": 1.0, **leak}
+    shortest = 24  # of the boxes that are transformed
+    for took in np.diff(before):
+        assert sum(told.values()) <= took <= sum(told.values()) * (1 + 2 / shortest) ** 2
 
 
 def test_detectability_is_its_formula(made):
@@ -260,6 +277,50 @@ def test_kept_edge_and_cut_are_shares_of_the_density_in_the_lowest_base(made):
         share = coverage.shares(soft, density * (density >= np.float32(0.3)))
         assert (row["kept"], row["in_edge"], row["cut"]) == pytest.approx(share[:3], rel=1e-12)
         assert row["kept"] + row["in_edge"] + row["cut"] == pytest.approx(1, rel=1e-12)
+
+
+# Thresholds
+
+
+def specks(made):
+    """The map, and beside it a ball that no mask of the largest component holds."""
+    return np.maximum(made[0], made[0].max() * blob((BOX,) * 3, (8, 8, 8), 3)).astype(np.float32)
+
+
+@pytest.mark.parametrize(("more", "islands"), [({}, 1), ({"largest": 2}, 2)])
+def test_all_thresholds_of_a_sweep_are_cleaned_alike(made, more, islands):
+    seen = []
+    given = {"dilations": 0, "soft_edges": 4, "voxel_size": SIZE, "each": lambda _, row, soft: seen.append((row, soft))}
+    done = gm.sweep(specks(made), thresholds=["auto", 0.3, "0.5max"], **given, **more)
+    assert len(seen) == 3
+    assert {regions.component_count(soft >= 0.5) for _, soft in seen} == {islands}
+    told = any("all thresholds of this sweep do" in note for note in done.notes)
+    assert told == (not more)
+    lowest = mask.threshold(specks(made), min(done.recipes))
+    density = specks(made) * regions.largest(lowest, islands)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", gm.GpumaskWarning)
+        for row, soft in seen:
+            share = coverage.shares(soft, density)
+            assert (row["kept"], row["in_edge"], row["cut"]) == pytest.approx(share[:3], rel=1e-12)
+            assert np.array_equal(gm.create_mask(specks(made), done.recipe(row), voxel_size=SIZE), soft)
+
+
+def test_without_auto_nothing_is_cleaned(made):
+    done = gm.sweep(specks(made), thresholds=[0.3, 0.5], dilations=0, soft_edges=4, voxel_size=SIZE)
+    assert done.notes == []
+    assert all("islands" in row["flags"] for row in done.rows)
+
+
+def test_thresholds_of_one_level_are_one_and_said_to_be(made):
+    top = float(made[0].max())
+    level = float(str(np.float32(0.5 * top)))
+    found = swept(made, halves=False, thresholds=["0.5max", level, 0.3, 0.3])
+    assert [row["threshold"] for row in found.rows] == [level] * 9 + [0.3] * 9
+    assert [note for note in found.notes if "are one level" in note] == [
+        f"thresholds 0.5max and {level!r} are one level, {level:g}; its masks are made once",
+        "thresholds 0.3 and 0.3 are one level, 0.3; its masks are made once",
+    ]
 
 
 # Laws
@@ -360,8 +421,6 @@ def test_a_base_on_another_grid_is_laid_on_that_of_the_half_maps(made):
 
 
 def test_same_on_any_number_of_threads(made, monkeypatch):
-    from gpumask._cpu import threads
-
     found = []
     for count in (1, 3):
         monkeypatch.setattr(threads, "count", lambda count=count: count)
@@ -396,6 +455,16 @@ def test_what_cannot_be_swept(made, changes, says):
         swept(made, **changes)
 
 
+def test_a_base_is_called_one(made):
+    base = np.zeros_like(made[0])
+    base[:4, :4, :4] = 1
+    given = {"thresholds": 0.5, "dilations": 0, "soft_edges": 4, "voxel_size": SIZE}
+    with pytest.raises(gm.errors.InputRefused, match="no voxel of the base has density above 0"):
+        gm.sweep(base, density=np.minimum(made[0], 1 - base), **given)
+    with pytest.raises(gm.errors.InputRefused, match="the base has 1 voxels that are NaN"):
+        gm.sweep(np.where(np.arange(base.size).reshape(base.shape), base, np.nan), density=made[0], **given)
+
+
 def test_half_maps_come_in_pairs(made):
     given = {"thresholds": 0.3, "dilations": 0, "soft_edges": 4, "voxel_size": SIZE}
     with pytest.raises(gm.errors.UsageError, match="both half maps"):
@@ -408,115 +477,6 @@ def test_half_maps_come_in_pairs(made):
         gm.sweep(made[0], **{**given, "thresholds": 99})
     with pytest.raises(TypeError, match="voxel_size"):
         gm.sweep(made[0], **{**given, "voxel_size": None})
-
-
-# The quadratic form of the edge
-
-
-@pytest.fixture(scope="module")
-def base(made):
-    return regions.largest(made[0] >= 0.3)
-
-
-def profile_of_distance(base, nodes, values):
-    """A mask by scipy's distances: linear between the nodes, its first value within, 0 beyond."""
-    outside = ndimage.distance_transform_edt(~base)
-    inside = ndimage.distance_transform_edt(base)
-    return np.interp(np.where(base, 1 - inside, outside), nodes, values, right=0.0)
-
-
-def direct(soft):
-    transform = scipy.fft.rfftn(soft)
-    return fourier.shell_sums(transform, transform, soft.shape, SIZE)
-
-
-@pytest.mark.parametrize("nodes", [[0, 2, 4, 7, 12], [-5, -2.5, -1, 0, 1, 3.5, 8], [1, 2], [-4, -2]])
-def test_the_form_is_the_spectrum_of_every_profile(xp, base, nodes):
-    found = gm.edge_spectra(xp.asarray(base), nodes, voxel_size=SIZE)
-    rng = np.random.default_rng(5)
-    for values in (*rng.random((3, len(nodes))), np.linspace(1, 0, len(nodes)), np.eye(len(nodes))[-1]):
-        soft = profile_of_distance(base, nodes, values)
-        wanted = direct(soft)
-        assert found.power(values) == pytest.approx(wanted, rel=EXACT, abs=EXACT * 1e-9 * wanted[0])
-        assert backend.to_numpy(found.mask(values)) == pytest.approx(soft, abs=1e-6)
-        share = spectrum.shares_beyond(RESOLUTION, found.shells)
-        assert found.leakage(values, RESOLUTION) == pytest.approx(wanted @ share / wanted.sum(), rel=EXACT)
-
-
-def test_a_linear_edge_is_one_of_its_profiles(base):
-    found = gm.edge_spectra(base, [0, 3, 9], voxel_size=SIZE)
-    soft = mask.soft_mask(base, 3, 6, "linear")
-    assert found.mask([1, 1, 0]) == pytest.approx(soft, abs=1e-6)
-    assert found.power([1, 1, 0]) == pytest.approx(direct(soft.astype(float)), rel=1e-3)  # the mask is float32
-
-
-def test_one_transform_a_node(base):
-    with fourier.counting() as count:
-        found = gm.edge_spectra(base, range(7), voxel_size=SIZE)
-        found.power(np.linspace(1, 0, 7))
-        found.least_leak(0, 6, RESOLUTION)
-    assert count.made == 7
-
-
-@pytest.mark.parametrize("resolution", [24, 12, 8, 5])
-@pytest.mark.parametrize("ends", [(0, 12), (2, 9), (-3, 6)])
-def test_least_leak_is_the_least(base, resolution, ends):
-    nodes = np.arange(-3, 12.5, 0.5)
-    found = gm.edge_spectra(base, nodes, voxel_size=SIZE)
-    values = found.least_leak(*ends, resolution)
-    core, outer = nodes <= ends[0], nodes >= ends[1]
-    assert np.array_equal(values[core], np.ones(core.sum()))
-    assert np.abs(values[outer]).max() <= 1e-12
-    assert (np.diff(values) <= 1e-12).all()
-    share = spectrum.shares_beyond(resolution, found.shells)
-    form = np.einsum("k,kij->ij", share, found.form)
-    # the first-order conditions of a convex problem: no drop can be moved to another node to any gain
-    slope = form @ values
-    gain = np.cumsum(slope)[np.searchsorted(nodes, ends[0]) : np.searchsorted(nodes, ends[1])]
-    drops = -np.diff(values)[np.searchsorted(nodes, ends[0]) : np.searchsorted(nodes, ends[1])]
-    least = gain.min()
-    assert (gain[drops > 1e-9] - least).max() <= 1e-8 * np.abs(gain).max()
-    # not worse than the raised cosine of the same support, linear between the nodes and as it is
-    cosine = mask.edge_profile((nodes - ends[0]) / (ends[1] - ends[0]))
-    cosine[core] = 1
-    leaked = found.power(values) @ share
-    assert leaked <= found.power(cosine) @ share
-    if ends[0] >= 0:
-        # a cosine has no kinks, a profile of straight pieces has one at each node: half a pixel apart they cost less
-        # than the best profile gains
-        assert leaked <= direct(mask.soft_mask(base, ends[0], ends[1] - ends[0]).astype(float)) @ share
-    assert np.array_equal(values, found.least_leak(*ends, resolution))
-
-
-def test_a_finer_profile_leaks_no_more(base):
-    """More nodes only widen the choice: the least leak converges from above."""
-    leaked = []
-    for step in (4, 2, 1, 0.5):
-        nodes = np.arange(0, 12 + step, step)
-        found = gm.edge_spectra(base, nodes, voxel_size=SIZE)
-        values = found.least_leak(0, 12, 8)
-        leaked.append(found.power(values) @ spectrum.shares_beyond(8, found.shells))
-    assert all(b <= a * (1 + 1e-9) for a, b in itertools.pairwise(leaked))
-    gains = -np.diff(np.log(leaked))
-    assert gains[-1] < gains[0]
-
-
-@pytest.mark.parametrize(
-    ("call", "says"),
-    [
-        (lambda base: gm.edge_spectra(base, [0], voxel_size=SIZE), "two or more rising"),
-        (lambda base: gm.edge_spectra(base, [0, 3, 3], voxel_size=SIZE), "two or more rising"),
-        (lambda base: gm.edge_spectra(base, [0, 3], voxel_size=(1, 2, 3)), "no cubes"),
-        (lambda base: gm.edge_spectra(base & ~base, [0, 3], voxel_size=SIZE), "empty"),
-        (lambda base: gm.edge_spectra(base, [0, 3], voxel_size=SIZE).power([1, 2, 3]), "each of the 2 nodes"),
-        (lambda base: gm.edge_spectra(base, [0, 3], voxel_size=SIZE).least_leak(0, 2, 8), "must be at a node"),
-        (lambda base: gm.edge_spectra(base, [0, 3], voxel_size=SIZE).least_leak(3, 0, 8), "must end before"),
-        (lambda base: gm.edge_spectra(base, [0, 3], voxel_size=SIZE).least_leak(0, 3, 3), "beyond Nyquist"),
-    ],
-)
-def test_what_edge_spectra_refuse(base, call, says):
-    with pytest.raises(gm.GpumaskError, match=says):
-        call(base)
 
 
 # Even transforms

@@ -44,8 +44,7 @@ def run(arguments):
         "edges": None if arguments.edge is None else arguments.edge.split(","),
     }
     names = (*sweep.JUDGED, *sweep.BASE, *sweep.READING, "goal", "threshold", "base", "asymmetric_units")
-    progress = terminal.Progress()
-    try:
+    with terminal.Progress() as progress:
         done = job.advise(
             arguments.map,
             arguments.output,
@@ -56,8 +55,6 @@ def run(arguments):
             **{name: value for name, value in searched.items() if value is not None},
             **options.given(arguments, names),
         )
-    finally:
-        progress.done()
     terminal.warn(done["warnings"])
     if arguments.json:
         terminal.document({**done, "advice": done["advice"].to_dict()})

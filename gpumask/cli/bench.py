@@ -13,10 +13,12 @@ def fill(parser):
     )
     parser.add_argument("--device", choices=("cpu", "cuda"), help="cuda: the benchmarks of the GPU")
     parser.add_argument("--box", metavar="N", type=int, help="edge of the box in voxels")
+    parser.add_argument("--form", choices=("short", "long"), help="of advise: how much is run (default: short)")
     parser.add_argument("--json", action="store_true", help="print one JSON document")
+    parser.add_argument("--save", metavar="FILE", help="write the JSON document to FILE")
 
 
 def run(arguments):
     from gpumask.benchmarks import run as benchmark
 
-    return benchmark(arguments.word, arguments.device, box=arguments.box, as_json=arguments.json)
+    return benchmark(arguments.word, arguments.device, arguments.box, arguments.json, arguments.save, arguments.form)

@@ -26,7 +26,7 @@ def fill(parser):
     parser.description = (
         "Make the masks of a grid of dilations, soft edges and thresholds from few distance fields, and measure each: "
         "what it keeps and cuts, what it leaks, and with unmasked half maps what FSC it makes by itself. DIR/sweep.csv "
-        "is the table; run again, a sweep that was stopped goes on."
+        "is the table; run again, a sweep that was stopped goes on, and two in one folder take turns."
     )
     parser.epilog = (
         "Example: gpumask sweep map.mrc --half1 half1.mrc --half2 half2.mrc --threshold 0.05 --dilate 0:16:2 "
@@ -36,7 +36,12 @@ def fill(parser):
     parser.add_argument("map", metavar="MAP", help="map that the masks are made from")
     parser.add_argument("-o", "--output", metavar="DIR", required=True, help="folder to write into")
     group = parser.add_argument_group("grid")
-    group.add_argument("--threshold", metavar="T,…", default="auto", help="one or more, as in create (default auto)")
+    group.add_argument(
+        "--threshold",
+        metavar="T,…",
+        default="auto",
+        help="one or more, as in create (default auto); beside auto all keep the largest component alone",
+    )
     group.add_argument(
         "--dilate",
         metavar="A:B:STEP",
@@ -97,8 +102,7 @@ READING = ("nan_to", "device")
 def run(arguments):
     from gpumask import job
 
-    progress = terminal.Progress()
-    try:
+    with terminal.Progress() as progress:
         done = job.sweep(
             arguments.map,
             arguments.output,
@@ -113,8 +117,6 @@ def run(arguments):
             progress=progress,
             **options.given(arguments, (*JUDGED, *BASE, *READING)),
         )
-    finally:
-        progress.done()
     terminal.warn(done["warnings"])
     if arguments.json:
         terminal.document({**done, "sweep": done["sweep"].to_dict()})

@@ -9,7 +9,8 @@
 ``resolution``       :func:`fsc`
 ``resolution_files`` the files that it writes
 ``sharpening``       :func:`sharpen`
-``sweeping``         :func:`sweep`, :func:`advise`
+``sweeping``         :func:`sweep`
+``advising``         :func:`advise`
 ``shapes``           :func:`shape`, :func:`read_shape`
 ``micelle``          a low-passed outside, :class:`Micelle`
 ``models``           :func:`model`, :func:`read_model`, :func:`list_model`
@@ -24,6 +25,7 @@
 ==================== ============================================
 """
 
+from gpumask.job.advising import advise
 from gpumask.job.combination import Combination, combine
 from gpumask.job.core_soft import Leaks
 from gpumask.job.creation import create, read_recipe
@@ -38,7 +40,7 @@ from gpumask.job.segmentation import regions, segment
 from gpumask.job.shapes import read_shape, shape
 from gpumask.job.sharpening import sharpen
 from gpumask.job.spectra import shell_at, spectrum
-from gpumask.job.sweeping import advise, sweep
+from gpumask.job.sweeping import sweep
 
 __all__ = [
     "Combination",

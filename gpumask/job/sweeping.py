@@ -1,7 +1,7 @@
-"""Sweeps that can be taken up again, and advice, as files."""
+"""Sweeps as files, which can be taken up again."""
 
 import json
-import shlex
+import sys
 import time
 from pathlib import Path
 
@@ -10,13 +10,13 @@ from gpumask import advisor, backend, grids, io, pipeline, sweeps, units
 from gpumask.errors import InputRefused, UsageError
 from gpumask.job import devices, inputs, outputs
 from gpumask.job.timing import timed
-from gpumask.recipe import MaskRecipe, lengths
+from gpumask.recipe import lengths
 
-TABLE, STATE, ADVICE, MASK, REPORT = "sweep.csv", "sweep.json", "advice.json", "mask.mrc", "report.html"
+TABLE, STATE = "sweep.csv", "sweep.json"
 OF_SWEEP = ("heat_maps", "front", "filmstrip")  # figures; without half maps there is no front
-OF_ADVICE = (*OF_SWEEP, "spectra", "fsc")
 LABEL = "gpumask {} {}, recipe {}"
 INTERVAL = 5.0  # s between two states on disk
+ANEW = "give another folder, or --force to begin anew"
 
 
 def sweep(
@@ -50,7 +50,7 @@ def sweep(
     output : str or Path
         A folder, made where it is not there: ``sweep.csv`` and ``sweep.json``, which also holds the curves. Both are
         brought up to date every 5 s and at the end, whatever ends it; run again with the same files and options, the
-        masks that are in them are not measured again.
+        masks that are in them are not measured again. Another sweep in the folder waits until this one has ended.
     half1, half2 : str or Path, optional
         Unmasked half maps; the second is found by the name of the first where it is left out.
     region : str or Path, optional
@@ -58,7 +58,7 @@ def sweep(
     thresholds, dilations, soft_edges, edges, resolution, onset, assume_unmasked, recipe
         See :func:`gpumask.sweep`.
     keep : bool
-        Write every mask, with its JSON: ``mask_t0.05_d6_w12_cosine.mrc``.
+        Write every mask, with its JSON: ``mask_t0.05_d6_w12_cosine.mrc``; those that have gone are made again.
     plot : bool
         At the end also draw ``heat_maps.png``, with half maps and a resolution ``front.png`` and ``filmstrip.png``
         (extra ``plot``).
@@ -82,9 +82,10 @@ def sweep(
     UsageError
         Options that do not go together.
     InputRefused
-        Maps that cannot be used together; a folder that holds a sweep of other files or options, without `overwrite`.
+        Maps that cannot be used together; without `overwrite` a folder that holds a sweep of other files or options,
+        of another version of gpumask, or a damaged one.
     """
-    files = _Files(map_path, half1, half2, {"region": region}, voxel_size, nan_to)
+    files = Files(map_path, half1, half2, {"region": region}, voxel_size, nan_to)
     if plot:
         outputs.figure_format(Path(f"{OF_SWEEP[0]}.png"))
     grid = {"thresholds": thresholds, "dilations": dilations, "soft_edges": soft_edges, "edges": edges}
@@ -94,7 +95,8 @@ def sweep(
     device, reason = backend.choose(device)
     progress = progress or (lambda name, share=None: None)
     seconds = {}
-    with outputs.folder(output) as folder:
+    progress("wait for the folder")
+    with outputs.folder(output) as folder, outputs.alone(folder):
         progress("read")
         with timed(seconds, "read"):
             files.read()
@@ -136,123 +138,7 @@ def sweep(
     }
 
 
-def advise(
-    map_path,
-    output,
-    *,
-    half1,
-    half2=None,
-    base=None,
-    region=None,
-    goal="global",
-    report=False,
-    device=None,
-    voxel_size=None,
-    nan_to=None,
-    overwrite=False,
-    progress=None,
-    **options,
-):
-    """Pick a mask for a goal, and write it with the reason.
-
-    Parameters
-    ----------
-    map_path : str or Path
-    output : str or Path
-        A folder, made where it is not there: ``mask.mrc``, ``mask.json`` (recipe and reason), ``advice.json``,
-        ``sweep.csv`` and ``sweep.json``, all of them or none.
-    half1, half2 : str or Path
-        Unmasked half maps; the second is found by the name of the first where it is left out.
-    base, region : str or Path, optional
-        See :func:`gpumask.advise`.
-    goal : str
-    report : bool
-        Also ``report.html``, one page with figures that opens from disk, and the figures: ``heat_maps.png``,
-        ``front.png``, ``filmstrip.png``, ``spectra.png``, ``fsc.png`` (extra ``plot``).
-    device : str, optional
-        See :func:`gpumask.backend.choose`.
-    voxel_size, nan_to
-        See :func:`gpumask.read`; for every file.
-    overwrite : bool
-        Replace existing files; never an input.
-    progress : callable, optional
-        Called with the name of each step as it begins, and with its share done where that is known.
-    options
-        Others of :func:`gpumask.advise`.
-
-    Returns
-    -------
-    dict
-        ``advice``, a :class:`gpumask.Advice`; ``inputs``, ``options``, ``device``, ``device_reason``, ``seconds``,
-        ``warnings`` and ``files``.
-
-    Raises
-    ------
-    UsageError
-        Options that do not go together.
-    InputRefused
-        Half maps that are masked; maps that cannot be used together; existing files without `overwrite`.
-    """
-    files = _Files(map_path, half1, half2, {"base": base, "region": region}, voxel_size, nan_to)
-    if half1 is None:
-        raise UsageError("advice needs unmasked half maps: give --half1 and --half2")
-    drawn = OF_ADVICE if report else ()
-    if report:
-        outputs.figure_format(Path(f"{drawn[0]}.png"))
-    device, reason = backend.choose(device)
-    progress = progress or (lambda name, share=None: None)
-    seconds = {}
-    with outputs.folder(output) as folder:
-        mask_path = folder / MASK
-        targets = [mask_path, *(folder / name for name in ("mask.json", ADVICE, TABLE, STATE))]
-        pages = [folder / REPORT, *(folder / f"{name}.png" for name in drawn)] if report else []
-        outputs.check([*targets, *pages], files.paths.values(), overwrite)
-        progress("read")
-        with timed(seconds, "read"):
-            files.read()
-
-        def measure(device):
-            maps = {name: backend.place(volume, device) for name, volume in files.volumes.items()}
-            more = {name: maps.get(name) for name in ("base", "region")}
-            given = {**options, **more, "goal": goal, "progress": progress}
-            found = advisor.advise(maps["map"], maps["half1"], maps["half2"], **given)
-            return found, backend.place(found.mask, "cpu")
-
-        try:
-            with timed(seconds, "advice"):
-                (found, soft), used, notes = devices.run(measure, device, reason)
-        except InputRefused as error:
-            raise InputRefused(f"{files.names}: {error}") from error
-        warnings = [*files.notes, *found.notes, *notes]
-        source = "map" if base is None else "base"
-        told = {**found.to_dict(), "device": used, "warnings": warnings, "version": gpumask.__version__}
-        asked = {"goal": goal, **{name: str(value) for name, value in options.items()}, **files.reading}
-        state = {"inputs": files.records, "options": asked, "version": gpumask.__version__, **found.sweep.to_dict()}
-        facts = _provenance(files, source, mask_path, found.recipe, found.row, soft)
-        facts["advice"] = {**_reason(found), "inputs": files.records}
-        label = LABEL.format(gpumask.__version__, "advise", found.recipe.hash)
-        contents = [io.encode(soft, label=label), [outputs.document(facts)], [outputs.document(told)]]
-        contents += [[outputs.table(_flat(found.sweep.rows))], [_compact(state)]]
-        written = dict(zip(targets, contents, strict=True))
-        if report:
-            progress("report")
-            with timed(seconds, "report"):
-                written |= _report(files, found, source, used, warnings, folder)
-        progress("write")
-        io.write_files(list(written.items()), overwrite)
-    return {
-        "advice": found,
-        "inputs": files.records,
-        "options": asked,
-        "device": used,
-        "device_reason": reason,
-        "seconds": seconds,
-        "warnings": warnings,
-        "files": [str(path) for path in written],
-    }
-
-
-class _Files:
+class Files:
     """The maps of a sweep.
 
     Attributes
@@ -318,27 +204,43 @@ class _State:
         self.found, self.whole, self.known, self.figures = None, False, [], []
         digests = {name: record["sha256"] for name, record in files.records.items()}
         self.asked = {"digests": digests, "options": options}
-        going_on = not overwrite and (folder / STATE).exists()
-        if going_on:
-            self.known = self._taken_up(folder / STATE)
+        self.going_on = not overwrite and (folder / STATE).exists()
+        if self.going_on:
+            known = self._taken_up(folder / STATE)
+            self.known = [(row, detail) for row, detail in known if not options["keep"] or self._is_kept(row)]
         pictures = [folder / f"{name}.png" for name in drawn]
-        outputs.check([*self.paths, *pictures], files.paths.values(), overwrite or going_on)
+        outputs.check([*self.paths, *pictures], files.paths.values(), overwrite or self.going_on)
 
     def _taken_up(self, path):
-        """Rows and details of the sweep that a file holds; refused where it is another one."""
+        """Rows and details of the sweep that a file holds; refused where it is another one or damaged."""
         try:
             held = json.loads(path.read_text(encoding="utf-8"))
             known = list(zip(held["rows"], held["details"], strict=True))
             there = {**held["asked"]["digests"], **held["asked"]["options"]}
+            version, shells = held["version"], len(held["frequency"])
         except (OSError, ValueError, KeyError, TypeError) as error:
-            raise InputRefused(f"{path}: is no sweep that could go on; give another folder, or --force") from error
+            raise InputRefused(f"{path}: is no sweep that could go on; {ANEW}") from error
+        if version != gpumask.__version__:
+            raise InputRefused(f"{path}: is a sweep of gpumask {version}, this is {gpumask.__version__}; {ANEW}")
         here = json.loads(json.dumps({**self.asked["digests"], **self.asked["options"]}))
         other = sorted(name for name in {*there, *here} if there.get(name) != here.get(name))
         if other:
-            raise InputRefused(
-                f"{path}: is a sweep with another {', '.join(other)}; give another folder, or --force to begin anew"
-            )
+            raise InputRefused(f"{path}: is a sweep with another {', '.join(other)}; {ANEW}")
+        for number, (row, detail) in enumerate(known, 1):
+            wrong = _damage(row, detail, shells)
+            if wrong:
+                raise InputRefused(f"{path}: is damaged: in row {number} {wrong}; {ANEW}")
         return known
+
+    def _is_kept(self, row):
+        """Whether the mask of a row is there, and is the one that the row is of."""
+        path, beside = self._mask(row)
+        try:
+            facts = json.loads(beside.read_text(encoding="utf-8"))
+            same = facts["row"] == row and facts["input"]["sha256"] == self.files.records["map"]["sha256"]
+        except (OSError, ValueError, KeyError, TypeError):
+            return False
+        return same and path.exists()
 
     def take(self, found, row, soft):
         """The sweep as far as it is, written every few seconds; with the mask of a row, where that is kept, at once."""
@@ -357,39 +259,82 @@ class _State:
         self.figures = [(self.folder / f"{name}.png", [drawn]) for name, drawn in figures.items()]
 
     def write(self, more=()):
-        """Write the table, the state and more files, all of them or none."""
+        """Write the state, the table and more files, all of them or none.
+
+        The state comes first: a run that is killed before the others have their names is then still known to go on,
+        and makes the masks that are not there.
+        """
         if self.found is None:
             return
         facts = {"asked": self.asked, "inputs": self.files.records, "complete": self.whole}
         facts |= {"version": gpumask.__version__, **self.found.to_dict()}
-        contents = [[outputs.table(_flat(self.found.rows))], [_compact(facts)]]
         more = [*more, *self.figures]
-        io.write_files([*more, *zip(self.paths[:2], contents, strict=True)], overwrite=True)
+        contents = [[compact(facts)], [table(self.found.rows)]]
+        named = zip((self.folder / STATE, self.folder / TABLE), contents, strict=True)
+        io.write_files([*named, *more], overwrite=True)
         self.paths += [path for path, _ in more]
         self.written = time.monotonic()
 
+    def _mask(self, row):
+        """Paths of the mask of a row and of its JSON."""
+        lengths = f"t{units.plain(row['threshold'])}_d{units.plain(row['dilation_px'])}"
+        name = f"mask_{lengths}_w{units.plain(row['soft_edge_px'])}_{row['edge'].replace(':', '-')}.mrc"
+        path = self.folder / name
+        return path, outputs.beside(path, ".json")
+
     def _kept(self, found, row, soft):
         """Paths and contents of a mask and its JSON."""
-        name = "_".join(
-            (
-                f"mask_t{units.plain(row['threshold'])}",
-                f"d{units.plain(row['dilation_px'])}",
-                f"w{units.plain(row['soft_edge_px'])}",
-                f"{row['edge'].replace(':', '-')}.mrc",
-            )
-        )
-        path, recipe = self.folder / name, found.recipe(row)
-        volumes = self.files.volumes
+        path, beside = self._mask(row)
+        recipe, volumes = found.recipe(row), self.files.volumes
         same = volumes["map"].shape == soft.shape
         volume = volumes["map" if same else "half1"].with_data(backend.to_numpy(soft), recipe=recipe)
-        beside = outputs.beside(path, ".json")
-        outputs.check((path, beside), self.files.paths.values(), self.overwrite)
-        facts = _provenance(self.files, "map", path, recipe, row, volume)
+        overwrite = self.overwrite or (self.going_on and _is_of_a_sweep(path, beside))
+        outputs.check((path, beside), self.files.paths.values(), overwrite)
+        facts = provenance(self.files, "map", path, recipe, row, volume)
         label = LABEL.format(gpumask.__version__, "sweep", recipe.hash)
         return [(path, io.encode(volume, label=label)), (beside, [outputs.document(facts)])]
 
 
-def _provenance(files, source, path, recipe, row, volume):
+def _is_of_a_sweep(path, beside):
+    """Whether a mask and its JSON, as far as they are there, have been written by a sweep."""
+    try:
+        if path.exists() and not any(" sweep, recipe " in text for text in io.Slabs(path).header.labels):
+            return False
+        return not beside.exists() or "row" in json.loads(beside.read_text(encoding="utf-8"))
+    except (OSError, ValueError, TypeError):
+        return False
+
+
+def _damage(row, detail, shells):
+    """What is wrong with a row and its details as they were read, None where nothing is."""
+    if not isinstance(row, dict) or tuple(row) != sweeps.COLUMNS:
+        return "the columns are not those of a sweep"
+    if not isinstance(detail, dict) or set(detail) != {*sweeps.CURVES, "subtraction_error"}:
+        return "the curves are not those of a sweep"
+    always = ("threshold", "dilation_px", "soft_edge_px", "volume_angstrom3", "mass_kda")
+    for name, value in {**row, "subtraction_error": detail["subtraction_error"]}.items():
+        if name == "flags":
+            good = isinstance(value, list) and all(code in list(sweeps.FLAGS) for code in value)
+        elif name == "edge":
+            good = isinstance(value, str)
+        else:
+            good = _is_number(value) or (value is None and name not in always)
+        if not good:
+            return f"{name} is {str(value)[:40]!r}"
+    for name in sweeps.CURVES:
+        curve = detail[name]
+        values = [] if curve is None else curve
+        whole = curve is None or (isinstance(curve, list) and len(curve) == shells)
+        if not whole or not all(value is None or _is_number(value) for value in values):
+            return f"{name} is no curve of {shells} shells"
+    return None
+
+
+def _is_number(value):
+    return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) <= sys.float_info.max
+
+
+def provenance(files, source, path, recipe, row, volume):
     """What stands beside a mask, so that ``gpumask create --recipe`` makes it again."""
     dilation, width = lengths(recipe, volume.voxel_size)
     return {
@@ -410,34 +355,21 @@ def _provenance(files, source, path, recipe, row, volume):
 
 def _sweep_figures(files, found, device):
     """The figures of a sweep by name."""
-    from gpumask.report import advice as drawing
+    from gpumask.report import comparison
 
-    made = {"heat_maps": drawing.heat_maps(found)}
+    made = {"heat_maps": comparison.heat_maps(found)}
     if any(row["detectability"] is not None and row["leak_mean"] is not None for row in found.rows):
-        along = advisor.choose(found).front
-        made["front"] = drawing.front(found, along)
-        shown = drawing.frames(found.rows, along)
+        along = advisor.front(found)
+        made["front"] = comparison.front(found, along)
+        shown = comparison.frames(found.rows, along)
         if shown:
-            masks, behind = _looked_at(files, found, shown, "map", device)
+            masks, behind = looked_at(files, found, shown, "map", device)
             rows = [found.rows[i] for i in shown]
-            made["filmstrip"] = drawing.filmstrip(rows, masks, behind.data, behind.voxel_size)
+            made["filmstrip"] = comparison.filmstrip(rows, masks, behind.data, behind.voxel_size)
     return made
 
 
-def _report(files, found, source, device, warnings, folder):
-    """Paths and contents of the page and its figures."""
-    from gpumask.report import advice as drawing
-
-    shown = drawing.frames(found.sweep.rows, found.front, drawing.picked_row(found))
-    masks, behind = _looked_at(files, found.sweep, shown, source, device)
-    figures = drawing.draw(found, masks, behind.data, behind.voxel_size)
-    inputs = [(what, record["path"], record["sha256"]) for what, record in files.records.items()]
-    more = {"command": _command(files, source, found.recipe), "inputs": inputs, "warnings": warnings}
-    page = drawing.report(found, figures, version=gpumask.__version__, **more)
-    return {folder / REPORT: [page], **{folder / f"{name}.png": [drawn] for name, drawn in figures.items()}}
-
-
-def _looked_at(files, found, shown, source, device):
+def looked_at(files, found, shown, source, device):
     """The masks of some rows, made as they are asked for, and the map on their grid."""
     grid, made_from = files.volumes["half1"], backend.place(files.volumes[source], device)
     like = backend.place(grid, device) if files.elsewhere(source) else None
@@ -448,35 +380,11 @@ def _looked_at(files, found, shown, source, device):
     return masks, behind
 
 
-def _command(files, source, recipe):
-    """What makes the mask of a recipe again, for a shell."""
-    words = ["gpumask", "create", str(files.paths[source]), "-o", "mask.mrc"]
-    if files.elsewhere(source):
-        words += ["--like", str(files.paths["half1"])]
-    plain = MaskRecipe(recipe.threshold).to_dict()
-    fields = {name: value for name, value in recipe.to_dict().items() if value != plain[name] or name == "threshold"}
-    size = files.reading["voxel_size_angstrom"]
-    if size is not None:
-        fields["voxel_size"] = ",".join(map(units.plain, size))
-    if files.reading["nan_to"] is not None:
-        fields["nan_to"] = files.reading["nan_to"]
-    for name, value in fields.items():
-        option = "--dilate" if name == "dilation" else "--" + name.replace("_", "-")
-        words.append(option if value is True else f"{option}={value}")
-    return shlex.join(words)
+def table(rows):
+    """The bytes of the CSV file of rows."""
+    return outputs.table([{**row, "flags": " ".join(row["flags"])} for row in rows])
 
 
-def _reason(found):
-    """Why a mask was picked, in short."""
-    names = ("goal", "criterion", "passes", "resolution", "neighbours", "unknowns", "notes")
-    return {name: getattr(found, name) for name in names}
-
-
-def _flat(rows):
-    """Rows as a CSV file holds them."""
-    return [{**row, "flags": " ".join(row["flags"])} for row in rows]
-
-
-def _compact(values):
+def compact(values):
     """The bytes of a JSON file on one line."""
     return (json.dumps(values, allow_nan=False) + "\n").encode()

@@ -1,0 +1,185 @@
+"""Advice as files."""
+
+import shlex
+from pathlib import Path
+
+import gpumask
+from gpumask import advisor, backend, grids, io, units
+from gpumask.errors import InputRefused, UsageError
+from gpumask.job import devices, outputs, sweeping
+from gpumask.job.timing import timed
+from gpumask.recipe import MaskRecipe
+
+ADVICE, MASK, REPORT = "advice.json", "mask.mrc", "report.html"
+OF_ADVICE = (*sweeping.OF_SWEEP, "spectra", "fsc")  # figures
+
+
+def advise(
+    map_path,
+    output,
+    *,
+    half1,
+    half2=None,
+    base=None,
+    region=None,
+    goal="global",
+    report=False,
+    device=None,
+    voxel_size=None,
+    nan_to=None,
+    overwrite=False,
+    progress=None,
+    **options,
+):
+    """Pick a mask for a goal, and write it with the reason.
+
+    Parameters
+    ----------
+    map_path : str or Path
+    output : str or Path
+        A folder, made where it is not there: ``mask.mrc``, ``mask.json`` (recipe and reason), ``advice.json``,
+        ``sweep.csv`` and ``sweep.json``, all of them or none.
+    half1, half2 : str or Path
+        Unmasked half maps; the second is found by the name of the first where it is left out.
+    base, region : str or Path, optional
+        See :func:`gpumask.advise`.
+    goal : str
+    report : bool
+        Also ``report.html``, one page with figures that opens from disk, and the figures: ``heat_maps.png``,
+        ``front.png``, ``filmstrip.png``, ``spectra.png``, ``fsc.png`` (extra ``plot``).
+    device : str, optional
+        See :func:`gpumask.backend.choose`.
+    voxel_size, nan_to
+        See :func:`gpumask.read`; for every file.
+    overwrite : bool
+        Replace existing files; never an input.
+    progress : callable, optional
+        Called with the name of each step as it begins, and with its share done where that is known.
+    options
+        Others of :func:`gpumask.advise`.
+
+    Returns
+    -------
+    dict
+        ``advice``, a :class:`gpumask.Advice`; ``inputs``, ``options``, ``device``, ``device_reason``, ``seconds``,
+        ``warnings`` and ``files``.
+
+    Raises
+    ------
+    UsageError
+        Options that do not go together.
+    InputRefused
+        Half maps that are masked; maps that cannot be used together; existing files without `overwrite`.
+    """
+    files = sweeping.Files(map_path, half1, half2, {"base": base, "region": region}, voxel_size, nan_to)
+    if half1 is None:
+        raise UsageError("advice needs unmasked half maps: give --half1 and --half2")
+    drawn = OF_ADVICE if report else ()
+    if report:
+        outputs.figure_format(Path(f"{drawn[0]}.png"))
+    device, reason = backend.choose(device)
+    progress = progress or (lambda name, share=None: None)
+    seconds = {}
+    with outputs.folder(output) as folder:
+        mask_path = folder / MASK
+        targets = [mask_path, *(folder / name for name in ("mask.json", ADVICE, sweeping.TABLE, sweeping.STATE))]
+        pages = [folder / REPORT, *(folder / f"{name}.png" for name in drawn)] if report else []
+        outputs.check([*targets, *pages], files.paths.values(), overwrite)
+        progress("read")
+        with timed(seconds, "read"):
+            files.read()
+        if base is not None:
+            _check_base(files)
+
+        def measure(device):
+            maps = {name: backend.place(volume, device) for name, volume in files.volumes.items()}
+            more = {name: maps.get(name) for name in ("base", "region")}
+            given = {**options, **more, "goal": goal, "progress": progress}
+            found = advisor.advise(maps["map"], maps["half1"], maps["half2"], **given)
+            return found, backend.place(found.mask, "cpu")
+
+        try:
+            with timed(seconds, "advice"):
+                (found, soft), used, notes = devices.run(measure, device, reason)
+        except InputRefused as error:
+            raise InputRefused(f"{files.names}: {error}") from error
+        warnings = [*files.notes, *found.notes, *notes]
+        source = "map" if base is None else "base"
+        told = {**found.to_dict(), "device": used, "warnings": warnings, "version": gpumask.__version__}
+        asked = {"goal": goal, **{name: str(value) for name, value in options.items()}, **files.reading}
+        state = {"inputs": files.records, "options": asked, "version": gpumask.__version__, **found.sweep.to_dict()}
+        facts = sweeping.provenance(files, source, mask_path, found.recipe, found.row, soft)
+        facts["advice"] = {**_reason(found), "inputs": files.records}
+        label = sweeping.LABEL.format(gpumask.__version__, "advise", found.recipe.hash)
+        contents = [io.encode(soft, label=label), [outputs.document(facts)], [outputs.document(told)]]
+        contents += [[sweeping.table(found.sweep.rows)], [sweeping.compact(state)]]
+        written = dict(zip(targets, contents, strict=True))
+        if report:
+            progress("report")
+            with timed(seconds, "report"):
+                written |= _report(files, found, source, used, warnings, folder)
+        progress("write")
+        io.write_files(list(written.items()), overwrite)
+    return {
+        "advice": found,
+        "inputs": files.records,
+        "options": asked,
+        "device": used,
+        "device_reason": reason,
+        "seconds": seconds,
+        "warnings": warnings,
+        "files": [str(path) for path in written],
+    }
+
+
+def _check_base(files):
+    """Refuse a base of nothing, or of nothing in the box of the half maps: it is no map with a threshold to lower."""
+    path, base = files.paths["base"], files.volumes["base"]
+    inside = base.data >= 0.5
+    if not inside.any():
+        raise InputRefused(
+            f"{path}: is an empty base: a base is where it is >= 0.5, and its maximum is {float(base.data.max()):.6g}; "
+            "give another"
+        )
+    if files.elsewhere("base"):
+        other = files.paths["half1"]
+        laid, _ = grids.paste(str(path), base.with_data(inside), str(other), files.volumes["half1"])
+        if not laid.data.any():
+            raise InputRefused(f"{path}: nothing of the base lies in the box of {other}; give another")
+
+
+def _report(files, found, source, device, warnings, folder):
+    """Paths and contents of the page and its figures."""
+    from gpumask.report import advice as drawing
+
+    shown = drawing.frames(found)
+    masks, behind = sweeping.looked_at(files, found.sweep, shown, source, device)
+    figures = drawing.draw(found, masks, behind.data, behind.voxel_size)
+    inputs = [(what, record["path"], record["sha256"]) for what, record in files.records.items()]
+    more = {"command": _command(files, source, found.recipe), "inputs": inputs, "warnings": warnings}
+    page = drawing.report(found, figures, version=gpumask.__version__, **more)
+    return {folder / REPORT: [page], **{folder / f"{name}.png": [drawn] for name, drawn in figures.items()}}
+
+
+def _command(files, source, recipe):
+    """What makes the mask of a recipe again, for a shell."""
+    words = ["gpumask", "create", str(files.paths[source]), "-o", "mask.mrc"]
+    if files.elsewhere(source):
+        words += ["--like", str(files.paths["half1"])]
+    plain = MaskRecipe(recipe.threshold).to_dict()
+    fields = {name: value for name, value in recipe.to_dict().items() if value != plain[name] or name == "threshold"}
+    size = files.reading["voxel_size_angstrom"]
+    if size is not None:
+        fields["voxel_size"] = ",".join(map(units.plain, size))
+    if files.reading["nan_to"] is not None:
+        fields["nan_to"] = files.reading["nan_to"]
+    for name, value in fields.items():
+        option = "--dilate" if name == "dilation" else "--" + name.replace("_", "-")
+        words.append(option if value is True else f"{option}={value}")
+    return shlex.join(words)
+
+
+def _reason(found):
+    """Why a mask was picked, in short."""
+    names = ("goal", "criterion", "passes", "resolution", "neighbours", "unknowns", "notes")
+    return {name: getattr(found, name) for name in names}
