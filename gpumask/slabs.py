@@ -8,9 +8,7 @@ import math
 from dataclasses import replace
 
 import numpy as np
-from scipy import ndimage
-from scipy.sparse import coo_array
-from scipy.sparse.csgraph import connected_components
+import scipy
 
 from gpumask import backend, filters, mask, morphology, regions, thresholds, units
 from gpumask._cpu.statistics import of_chunks
@@ -34,8 +32,8 @@ from gpumask.volume import Volume
 BYTES_PER_VOXEL = 16  # of a slab with its halo: bool twice, counts, the mask twice, what numpy needs on the way
 BYTES_PER_BRICK = 40  # the same where voxels are anisotropic: distances in float64, and CuPy's scans over them
 WHOLE_BOX = ("lowpass", "butterworth", "rect")  # filters that need the whole transform
-ALL_NEIGHBOURS = ndimage.generate_binary_structure(3, 3)
-FACE_NEIGHBOURS = ndimage.generate_binary_structure(3, 1)
+ALL_NEIGHBOURS = np.ones((3, 3, 3), bool)
+FACE_NEIGHBOURS = np.abs(np.indices((3, 3, 3)) - 1).sum(0) <= 1
 
 
 def make(source, recipe, write, budget, device="cpu", progress=None):
@@ -214,8 +212,10 @@ class Components:
             is_open.append(touches[total + 1 :])
             total += count
         below, above = (np.concatenate(side) - 1 for side in zip(*pairs, strict=True)) if pairs else ([], [])
-        graph = coo_array((np.ones(len(below), bool), (below, above)), shape=(total, total))
-        number, component = connected_components(graph, directed=False) if total else (0, np.zeros(0, int))
+        graph = scipy.sparse.coo_array((np.ones(len(below), bool), (below, above)), shape=(total, total))
+        number, component = 0, np.zeros(0, int)
+        if total:
+            number, component = scipy.sparse.csgraph.connected_components(graph, directed=False)
         first = np.full(number, total)
         np.minimum.at(first, component, np.arange(total))
         order = np.argsort(np.argsort(first))
@@ -243,7 +243,7 @@ class Components:
 
     def _labels(self):
         for start in range(0, self.shape[0], self.planes):
-            labels, count = ndimage.label(self.get(start, start + self.planes), structure=self.structure)
+            labels, count = scipy.ndimage.label(self.get(start, start + self.planes), structure=self.structure)
             yield start, labels, count
 
     def _joined(self, below, above):

@@ -1,7 +1,7 @@
 """How many 26-connected components there are, without numbering their voxels."""
 
 import numpy as np
-from scipy import ndimage
+import scipy
 
 from gpumask._cpu import loops
 
@@ -10,4 +10,4 @@ def component_count(foreground):
     compiled = loops.compiled()
     if compiled:
         return compiled.component_count(np.ascontiguousarray(foreground))
-    return ndimage.label(foreground, np.ones((3, 3, 3), bool))[1]
+    return scipy.ndimage.label(foreground, np.ones((3, 3, 3), bool))[1]

@@ -1,7 +1,7 @@
 """Sums over shells of a half transform, in float64, in an order that no thread changes."""
 
 import numpy as np
-import scipy.fft
+import scipy
 
 from gpumask._cpu import loops, threads
 

@@ -8,8 +8,7 @@ where the first such voxel in scan order goes. Every choice is a minimum, so tha
 import itertools
 
 import numpy as np
-from scipy import sparse
-from scipy.sparse import csgraph
+import scipy
 
 from gpumask._cpu import loops, threads
 
@@ -78,8 +77,8 @@ def _merge_plateaus(parent, values, climbs, voxels, flat, place, steps):
         ends = component[here[~leaves]], component[there[~leaves]]
         apart = ends[0] != ends[1]
         if apart.any():
-            graph = sparse.coo_array((apart[apart], (ends[0][apart], ends[1][apart])), (count, count))
-            count, joined = csgraph.connected_components(graph, directed=False)
+            graph = scipy.sparse.coo_array((apart[apart], (ends[0][apart], ends[1][apart])), (count, count))
+            count, joined = scipy.sparse.csgraph.connected_components(graph, directed=False)
             component[plateaus] = joined[component[plateaus]]
     first = np.full(count, len(voxels))
     np.minimum.at(first, component[plateaus], goal[plateaus])

@@ -25,47 +25,42 @@
 ==================== ============================================
 """
 
-from gpumask.job.advising import advise
-from gpumask.job.combination import Combination, combine
-from gpumask.job.core_soft import Leaks
-from gpumask.job.creation import create, read_recipe
-from gpumask.job.filtering import filter
-from gpumask.job.grids import compare, grid, resample
-from gpumask.job.inspection import inspect
-from gpumask.job.micelle import Micelle
-from gpumask.job.models import list_model, model, read_model
-from gpumask.job.positions import fulcrum
-from gpumask.job.resolution import fsc
-from gpumask.job.segmentation import regions, segment
-from gpumask.job.shapes import read_shape, shape
-from gpumask.job.sharpening import sharpen
-from gpumask.job.spectra import shell_at, spectrum
-from gpumask.job.sweeping import sweep
+import importlib
 
-__all__ = [
-    "Combination",
-    "Leaks",
-    "advise",
-    "Micelle",
-    "combine",
-    "compare",
-    "create",
-    "filter",
-    "fsc",
-    "fulcrum",
-    "grid",
-    "inspect",
-    "list_model",
-    "model",
-    "read_model",
-    "read_recipe",
-    "read_shape",
-    "regions",
-    "resample",
-    "segment",
-    "shape",
-    "sharpen",
-    "shell_at",
-    "spectrum",
-    "sweep",
-]
+_HOME = {
+    "advise": "advising",
+    "Combination": "combination",
+    "combine": "combination",
+    "compare": "grids",
+    "create": "creation",
+    "filter": "filtering",
+    "fsc": "resolution",
+    "fulcrum": "positions",
+    "grid": "grids",
+    "inspect": "inspection",
+    "Leaks": "core_soft",
+    "list_model": "models",
+    "Micelle": "micelle",
+    "model": "models",
+    "read_model": "models",
+    "read_recipe": "creation",
+    "read_shape": "shapes",
+    "regions": "segmentation",
+    "resample": "grids",
+    "segment": "segmentation",
+    "shape": "shapes",
+    "sharpen": "sharpening",
+    "shell_at": "spectra",
+    "spectrum": "spectra",
+    "sweep": "sweeping",
+}
+
+__all__ = [*_HOME]
+
+
+def __getattr__(name):
+    if name in _HOME:
+        return getattr(importlib.import_module(f"gpumask.job.{_HOME[name]}"), name)
+    if name in _HOME.values():
+        return importlib.import_module(f"gpumask.job.{name}")
+    raise AttributeError(f"module 'gpumask.job' has no attribute {name!r}")
