@@ -1,14 +1,14 @@
 """Which mask to take for a goal, why, and what nobody can tell beforehand."""
 
 import math
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from functools import partial
 from numbers import Integral
 from typing import Any, NamedTuple
 
 import numpy
 
-from gpumask import backend, correlation, fourier, grids, mask, pipeline, resolution, spectrum, sweeps, units
+from gpumask import backend, correlation, edges, fourier, grids, mask, pipeline, resolution, spectrum, sweeps, units
 from gpumask.errors import InputRefused, UsageError
 from gpumask.volume import Volume
 
@@ -126,6 +126,9 @@ class Advice:
         Of a ball whose FSC of 0.143 could just be told from 0 in one shell.
     unknowns : list of str
         What is not known.
+    least_leak : LeastLeak or None
+        The profile of least leak between the ends of the pick's edge (:class:`gpumask.edges.LeastLeak`), where that
+        was asked for and the pick has an edge.
     policy : Policy
     sweep : Sweep
     notes : list of str
@@ -148,14 +151,16 @@ class Advice:
     judgeable: bool
     smallest_diameter_angstrom: float
     unknowns: list
+    least_leak: edges.LeastLeak | None = field(repr=False)
     policy: Policy
     sweep: sweeps.Sweep = field(repr=False)
     notes: list
 
     def to_dict(self):
-        """Plain values, without the mask and the sweep."""
+        """Plain values, without masks and the sweep."""
         left = {name: value for name, value in vars(self).items() if name not in ("mask", "sweep")}
-        return {**left, "recipe": self.recipe.to_dict(), "policy": asdict(self.policy)}
+        least = None if self.least_leak is None else self.least_leak.to_dict()
+        return {**left, "recipe": self.recipe.to_dict(), "least_leak": least, "policy": asdict(self.policy)}
 
 
 def advise(
@@ -175,6 +180,7 @@ def advise(
     asymmetric_units=1,
     assume_unmasked=False,
     policy=POLICY,
+    least_leak=False,
     voxel_size=None,
     progress=None,
     **recipe,
@@ -216,6 +222,9 @@ def advise(
     asymmetric_units : int
         Copies that a symmetry enforces: the number of independent coefficients is divided by it.
     policy : Policy
+    least_leak : bool
+        Also find the profile of least leak between the two ends of the pick's edge, see
+        :func:`gpumask.edges.least_leak`. Memory: 8 bytes a voxel for each pixel of the edge, and 40 beside that.
     voxel_size : float or tuple of float, optional
         Å (z, y, x); only with plain arrays.
     progress : callable, optional
@@ -231,10 +240,13 @@ def advise(
     ------
     InputRefused
         Half maps that are masked, that share no signal (an FSC above 0.143 by 3 standard errors in a shell below the
-        onset), or whose FSC never drops: nothing can be told then; a base or maps that do not fit; a region that is
-        empty or that no mask meets; an onset that leaves no shell for Λ; no mask with d' > 0.
+        onset), or whose FSC never drops: nothing can be told then; a base that is empty or has nothing in the box of
+        the half maps, or maps that do not fit; a region that is empty or that no mask meets; an onset that leaves no
+        shell for Λ; no mask with d' > 0.
     UsageError
-        An unknown goal, both a base and a threshold.
+        An unknown goal, both a base and a threshold; least leak on voxels that are no cubes.
+    OutOfMemory
+        The profile of least leak of the widest edge that is searched needs more memory than is free.
     TypeError
         Plain arrays without `voxel_size`.
     """
@@ -254,31 +266,39 @@ def advise(
     sizes = [one.voxel_size for one in (half1, source) if isinstance(one, Volume)]
     if not sizes and voxel_size is None:
         raise TypeError("plain arrays need voxel_size=, in Å")
+    if sizes and voxel_size is not None:
+        raise UsageError("a Volume has its own voxel size: give voxel_size with plain arrays only")
     size = sizes[0] if sizes else units.voxel_edges(voxel_size)
     with backend.current(half1.data if isinstance(half1, Volume) else half1):
+        if base is not None:
+            check_base(base, half1)
         resolution, found_in = _target(half1, half2, resolution, assume_unmasked, size, progress)
         steps = [
             _searched(given, multiples, resolution, size)
             for given, multiples in ((dilations, wanted.dilations), (soft_edges, wanted.soft_edges))
         ]
+        farthest = [max((units.to_px(text, size) for text in texts), default=0.0) for texts in steps]
+        if least_leak:
+            _check_least_leak(half1, farthest[1], size)
+        names = ("the map" if base is None else "the base", "the half maps")
+        made = partial(_made, source, half1, size=size, names=names)
         if region is not None:
-            reach = sum(max((units.to_px(text, size) for text in texts), default=0.0) for texts in steps)
-            _check_region(region, _found(source, half1, threshold, recipe, size), reach, half1, voxel_size)
+            _check_region(region, _found(made, threshold, recipe), sum(farthest), half1, voxel_size)
         elif wanted.target == "base":
-            region = _found(source, half1, threshold, recipe, size)
+            region = _found(made, threshold, recipe)
+        progress("half maps")
+        given = {} if any(isinstance(one, Volume) for one in (half1, half2)) else {"voxel_size": size}
+        halves = sweeps.prepare(half1, half2, onset=onset, assume_unmasked=assume_unmasked, **given)
         common = {
             "resolution": resolution,
-            "onset": onset,
             "region": region,
             "density": density,
-            "assume_unmasked": assume_unmasked,
-            "voxel_size": voxel_size,
             "progress": progress,
             "each": partial(_refuse_unjudgeable, goal),
             **recipe,
         }
         done = sweeps.sweep(
-            *(source, half1, half2),
+            *(source, halves),
             thresholds=threshold,
             dilations=steps[0],
             soft_edges=steps[1],
@@ -290,9 +310,32 @@ def advise(
         sensitivity = []
         if base is None and pick["threshold"] > 0:
             progress("sensitivity")
-            sensitivity = _sensitivity(done, pick, goal, policy, (source, half1, half2), common)
-        made = _made(source, half1, done.recipe(pick), size)
-        return _advice(goal, done, chosen, made, sensitivity, (resolution, found_in), asymmetric_units, policy)
+            sensitivity = _sensitivity(done, pick, goal, policy, (source, halves), common)
+        del halves
+        least = _least_leak(made, done, pick, size, progress) if least_leak and pick["soft_edge_px"] > 0 else None
+        picked = made(done.recipe(pick))
+        return _advice(goal, done, chosen, picked, least, sensitivity, (resolution, found_in), asymmetric_units, policy)
+
+
+def check_base(base, half1, names=("the base", "the half maps")):
+    """Refuse a base of nothing, or of nothing in the box of the half maps: it is no map with a threshold to lower.
+
+    Parameters
+    ----------
+    base, half1 : Volume or array
+    names : tuple of str
+        What messages call the two.
+    """
+    data, (name, other) = base.data if isinstance(base, Volume) else base, names
+    inside = data >= 0.5
+    if not bool(inside.any()):
+        raise InputRefused(
+            f"{name} is empty: a base is where it is >= 0.5, and its maximum is {float(data.max()):.6g}; give another"
+        )
+    if isinstance(base, Volume) and isinstance(half1, Volume) and base.shape != half1.shape:
+        laid, _ = grids.paste(name, base.with_data(inside), other, half1)
+        if not bool(laid.data.any()):
+            raise InputRefused(f"{name} has nothing in the box of {other}; give another")
 
 
 def choose(sweep, goal="global", policy=POLICY):
@@ -553,27 +596,44 @@ def _no_leak(done):
 
 def _check_region(region, base, reach, half1, voxel_size):
     """Refuse a target that is nothing, or that no mask meets which reaches so many px beyond the base."""
-    maps = {"the half maps": half1, "the region": region, "the base": base}
-    (grid, target, base), _ = grids.on_one_grid(maps, voxel_size)
-    inside = target.data >= 0.5
-    if not bool(inside.any()):
-        raise InputRefused("the region is empty: the target of d' is where it is >= 0.5; give a mask that holds one")
+    inside = sweeps.target_voxels(half1, region, voxel_size)
+    (grid, base), _ = grids.on_one_grid({"the half maps": half1, "the base": base}, voxel_size)
     widest = mask.soft_mask(base.data, reach, 0.0, sampling=units.sampling(grid.voxel_size))
     if not bool((inside & (widest > 0)).any()):
         raise InputRefused("no mask that is searched meets the region, the target of d'; give one near the base")
 
 
-def _found(source, grid, threshold, recipe, size):
+def _check_least_leak(half1, widest, size):
+    """Refuse early what a profile of least leak cannot be told of."""
+    if not units.is_isotropic(size):
+        raise UsageError("a profile of least leak has its nodes in pixels, and these voxels are no cubes; leave it out")
+    data = half1.data if isinstance(half1, Volume) else half1
+    if widest > 0 and not backend.is_cupy(data):
+        nodes = len(edges.pixels_between(0.0, widest))
+        advice = f"search edges narrower than {widest:g} px, or leave out the profile of least leak"
+        edges.check_room(data.shape, nodes, advice)
+
+
+def _least_leak(made, done, pick, size, progress):
+    """The profile of least leak between the ends of the pick's edge, of its base as it is eroded."""
+    recipe, start = done.recipe(pick), max(pick["dilation_px"], 0.0)
+    core = replace(recipe, soft_edge="0px", edge="cosine", **({"dilation": "0px"} if start else {}))
+    base, own = made(core), made(recipe)
+    given = {} if isinstance(base, Volume) else {"voxel_size": size}
+    ends = start, start + pick["soft_edge_px"]
+    return edges.least_leak(base, *ends, own, done.resolution, progress=progress, **given)
+
+
+def _found(made, threshold, recipe):
     """The base on the grid of the half maps, as numbers."""
-    bare = pipeline.build_recipe(threshold=threshold, dilation="0px", soft_edge="0px", **recipe)
-    return _made(source, grid, bare, size)
+    return made(pipeline.build_recipe(threshold=threshold, dilation="0px", soft_edge="0px", **recipe))
 
 
-def _made(source, grid, recipe, size):
+def _made(source, grid, recipe, *, size, names):
     """The mask of a recipe on the grid of the half maps, the kind of object that they are."""
     source = source if isinstance(source, Volume) else Volume(source, size)
     elsewhere = isinstance(grid, Volume) and grid.shape != source.shape
-    made = pipeline.make(source, recipe, like=grid if elsewhere else None).volume
+    made = pipeline.make(source, recipe, like=grid if elsewhere else None, names=names).volume
     return made if isinstance(grid, Volume) else made.data
 
 
@@ -607,7 +667,7 @@ def _at_levels(levels, goal, policy, maps, common):
     return [(row, judge.fails(i)) for i, row in enumerate(moved.rows)]
 
 
-def _advice(goal, done, chosen, made, sensitivity, target, asymmetric_units, policy):
+def _advice(goal, done, chosen, made, least, sensitivity, target, asymmetric_units, policy):
     pick, (angstrom, source) = done.rows[chosen.index], target
     data, size = (made.data, made.voxel_size) if isinstance(made, Volume) else (made, done.voxel_size_angstrom[::-1])
     shells = fourier.shells(data.shape, size)
@@ -636,6 +696,7 @@ def _advice(goal, done, chosen, made, sensitivity, target, asymmetric_units, pol
         judgeable=judgeable,
         smallest_diameter_angstrom=smallest,
         unknowns=_unknowns(pick, facts, done.onset["resolution"]),
+        least_leak=least,
         policy=policy,
         sweep=done,
         notes=_notes(done, chosen, sensitivity),

@@ -7,7 +7,10 @@ from numbers import Real
 import numpy
 
 from gpumask import backend, fourier, grids, mask, spectrum, units
-from gpumask.errors import InputRefused, UsageError
+from gpumask.errors import InputRefused, OutOfMemory, UsageError
+
+BESIDE = 4  # arrays of float64 that a box takes beside a transform for each node
+WORTH = 3.0  # dB less leakage, a half, that is worth a profile of one's own
 
 
 @dataclass(frozen=True, eq=False)
@@ -95,13 +98,34 @@ class EdgeSpectra:
         # w = 1 up to `first`, then 1 less the drops before each node: w = profile of one drop after node j, averaged
         steps = (numpy.arange(len(self.nodes))[:, None] <= numpy.arange(first, last)).astype(float)
         form = steps.T @ form @ steps
-        values, vectors = numpy.linalg.eigh((form + form.T) / 2)
-        root = numpy.sqrt(numpy.clip(values, 0, None))[:, None] * vectors.T
+        root = _root(form)
         weight = math.sqrt(numpy.trace(form) / len(form))
         drops, _ = nnls(numpy.vstack([root, numpy.full(len(form), weight)]), [*numpy.zeros(len(form)), weight])
         profile = steps @ (drops / drops.sum())
         profile[: first + 1] = 1.0  # which the drops add up to but for rounding
         return profile
+
+    def power_db(self, values):
+        """Mean power over that of zero frequency in each shell from 0 to Nyquist, dB; a list, None where there is no
+        power."""
+        mean = (self.power(values) / self.shells.coefficients)[: self.shells.nyquist + 1]
+        return [spectrum.decibel(max(p, 0.0) / mean[0]) for p in mean]
+
+    def roots(self):
+        """R(k), upper triangular, with ``R(k)ᵀ·R(k) = G(k)``: ``|R(k)·w|²`` is :meth:`power`, never below 0, and takes
+        half the digits.
+
+        Returns
+        -------
+        numpy array of float64, shape (shells, nodes, nodes)
+        """
+        return _root(self.form)
+
+    def leak_roots(self, resolution):
+        """As of :meth:`roots`, of the power beyond a resolution in Å, and of all of it: the square of the ratio of
+        ``|R·w|`` is :meth:`leakage`."""
+        beyond = self._beyond(resolution)
+        return _root(numpy.einsum("k,kij->ij", beyond, self.form)), _root(self.form.sum(axis=0))
 
     def _beyond(self, angstrom):
         angstrom = units.angstrom(angstrom)
@@ -140,7 +164,7 @@ def edge_spectra(base, nodes, *, voxel_size=None, progress=None):
     base : Volume or array, shape (z, y, x)
         bool, or numbers that count as foreground where >= 0.5; numpy or CuPy.
     nodes : list of float
-        px, rising. Memory: 8 bytes a voxel of the box for each.
+        px, rising. Memory: 8 bytes a voxel of the box for each, and 32 beside; see :func:`bytes_needed`.
     voxel_size : float or tuple of float, optional
         Å (z, y, x); only with a plain array. Voxels must be cubes.
     progress : callable, optional
@@ -156,6 +180,8 @@ def edge_spectra(base, nodes, *, voxel_size=None, progress=None):
         Nodes that are no finite numbers or do not rise, fewer than two; anisotropic voxels.
     InputRefused
         A base of nothing.
+    OutOfMemory
+        Less memory than :func:`bytes_needed` is free.
     TypeError
         A plain array without `voxel_size`.
     """
@@ -168,6 +194,8 @@ def edge_spectra(base, nodes, *, voxel_size=None, progress=None):
         raise UsageError("the nodes of edge spectra are in pixels, and these voxels are no cubes; resample the base")
     progress = progress or (lambda name, share=None: None)
     shape, size = volume.shape, volume.voxel_size
+    if not backend.is_cupy(volume.data):
+        check_room(shape, len(nodes))
     found = fourier.shells(shape, size)
     distance = _signed_distance(volume.data, nodes)
     xp, count = backend.xp(distance), len(nodes)
@@ -182,6 +210,125 @@ def edge_spectra(base, nodes, *, voxel_size=None, progress=None):
         for j in range(i, count):
             form[:, i, j] = form[:, j, i] = fourier.shell_sums(transforms[i], transforms[j], shape, size)
     return EdgeSpectra(nodes, form, found, distance)
+
+
+def bytes_needed(shape, count):
+    """Bytes that :func:`edge_spectra` takes at its peak for so many nodes, without the base."""
+    return 8 * (count + BESIDE) * math.prod(shape)
+
+
+def check_room(shape, count, advice="give fewer nodes or a smaller box"):
+    """Refuse what does not fit into the memory that is free (:class:`OutOfMemory`)."""
+    needed, available = bytes_needed(shape, count), backend.available_memory()
+    if available is not None and needed > available:
+        raise OutOfMemory(
+            f"edge spectra of {count} nodes in a box of {units.by(shape)} voxels need {needed / 2**30:.1f} GiB, "
+            f"{available / 2**30:.1f} GiB are free; {advice}"
+        )
+
+
+@dataclass(frozen=True, eq=False)
+class LeastLeak:
+    """The profile of least leak between the two ends of a mask's edge, beside that edge; see :func:`least_leak`.
+
+    Attributes
+    ----------
+    spectra : EdgeSpectra
+    values : numpy array
+        At its nodes.
+    mask : Volume
+    resolution : float
+        Å.
+    own, least : dict
+        Of the mask's own edge and of this profile: ``leakage``, the share of power beyond the resolution, and
+        ``db_at_resolution``.
+    gain_db : float
+        The ratio of the two leakages; below 0 where the own edge has the lower share.
+    worth_it : bool
+        Whether that is :data:`WORTH` or more.
+    """
+
+    spectra: EdgeSpectra = field(repr=False)
+    values: numpy.ndarray
+    mask: object = field(repr=False)
+    resolution: float
+    own: dict
+    least: dict
+    gain_db: float
+    worth_it: bool
+
+    def line(self):
+        """What is told of it, in one line with its numbers, for people."""
+
+        def told(one):
+            level = one["db_at_resolution"]
+            return f"leakage {one['leakage']:.3g}, {'no power' if level is None else f'{level:.1f} dB'}"
+
+        worth = "worth it" if self.worth_it else "not worth it"
+        change = f"{abs(self.gain_db):.1f} dB {'less' if self.gain_db >= 0 else 'more'} beyond {self.resolution:.3g} Å"
+        return f"{told(self.least)}; the edge of the pick {told(self.own)}: {change}, {worth}"
+
+    def to_dict(self):
+        """Plain values, without spectra and mask."""
+        told = {name: getattr(self, name) for name in ("own", "least", "gain_db", "worth_it")}
+        return {"nodes_px": self.spectra.nodes.tolist(), "values": self.values.tolist(), **told}
+
+
+def least_leak(base, first_px, last_px, own, resolution, *, voxel_size=None, progress=None):
+    """Find the profile of least leak between the two ends of a mask's edge, with nodes every pixel.
+
+    Parameters
+    ----------
+    base : Volume or array, shape (z, y, x)
+        See :func:`edge_spectra`; what is left of it where the mask is of an eroded base.
+    first_px, last_px : float
+        Where the edge begins and ends, px from the base.
+    own : Volume or array
+        The mask with its own edge.
+    resolution : float or str
+        Å.
+    voxel_size, progress
+        See :func:`edge_spectra`.
+
+    Returns
+    -------
+    LeastLeak
+
+    Raises
+    ------
+    UsageError
+        Ends that have no order; a resolution beyond Nyquist; anisotropic voxels.
+    InputRefused, OutOfMemory, TypeError
+        See :func:`edge_spectra`.
+    """
+    nodes = pixels_between(first_px, last_px)
+    (base, own), _ = grids.on_one_grid({"the base": base, "its mask": own}, voxel_size)
+    spectra = edge_spectra(base, nodes, progress=progress)
+    values = spectra.least_leak(nodes[0], nodes[-1], resolution)
+    transform = fourier.rfftn(own.data)
+    power = fourier.shell_sums(transform, transform, own.shape, own.voxel_size)
+    shells, beyond = spectra.shells, spectra._beyond(resolution)
+    shell = spectrum.shell_of(units.angstrom(resolution), shells)
+    mean = power / shells.coefficients
+    told = {"leakage": float(power @ beyond / power.sum()), "db_at_resolution": spectrum.decibel(mean[shell] / mean[0])}
+    least = {"leakage": spectra.leakage(values, resolution), "db_at_resolution": spectra.power_db(values)[shell]}
+    gain = 10 * math.log10(told["leakage"] / max(least["leakage"], numpy.finfo(float).eps))  # below it is rounding
+    made = base.with_data(spectra.mask(values), recipe=None)
+    return LeastLeak(spectra, values, made, units.angstrom(resolution), told, least, gain, gain >= WORTH)
+
+
+def pixels_between(first_px, last_px):
+    """Nodes every pixel from one end to the other; the last step may be shorter."""
+    if not first_px < last_px:
+        raise UsageError(f"an edge must begin before it ends, got {first_px:g} and {last_px:g} px; give it a width")
+    return [*(float(px) for px in numpy.arange(first_px, last_px, 1.0) if last_px - px > units.SNAP), float(last_px)]
+
+
+def _root(form):
+    """R, upper triangular, with ``RᵀR`` a symmetric form that has no negative value but for rounding."""
+    values, vectors = numpy.linalg.eigh((form + numpy.swapaxes(form, -1, -2)) / 2)
+    root = numpy.sqrt(numpy.clip(values, 0, None))[..., :, None] * numpy.swapaxes(vectors, -1, -2)
+    return numpy.linalg.qr(root, mode="r")
 
 
 def _numbers(values):

@@ -48,7 +48,8 @@ def squared_distance(base, reach_px, sampling=None, inverted=False):
     Returns
     -------
     array
-        uint16 or uint32 (float64 with `sampling`), px². Beyond the reach one value, larger than ``reach_px²``.
+        uint16 or uint32 (float64 with `sampling`), px². Beyond the reach, and where there is no such voxel, one value
+        that is larger than ``reach_px²`` or than any distance in the box.
     """
     foreground = _foreground(base)
     reach = _Reach(_length(reach_px, "reach"), sampling, foreground.shape)
@@ -220,7 +221,10 @@ def from_distance(squares, dilation_px=0, soft_edge_px=0, edge="cosine", samplin
     xp = backend.xp(squares)
     radius, width = _length(dilation_px, "dilation"), _length(soft_edge_px, "soft edge")
     if sampling is None:
-        table = xp.asarray(edge_table(radius, width, edge, max(int(squares.max()), _floor_square(radius + width))))
+        farthest = _Reach(radius + width, sampling, squares.shape).limit
+        table = edge_table(radius, width, edge, max(int(squares.max()), farthest))
+        table[farthest + 1 :] = 0  # where there is no base, squares are no distance and may be below (r + w)²
+        table = xp.asarray(table)
         mask = xp.empty(squares.shape, xp.float32)
 
         def look_up(start, stop):

@@ -54,7 +54,8 @@ class Sweep:
         array's (an even array's is half the work): ``spectrum``, ``leak`` and ``masked``; ``mask``: of the
         ``convolved`` edge, in a box of its own. Empty where no mask was measured.
     transforms_once : float
-        Those of the half maps that serve every mask.
+        Those of the half maps that serve every mask, of this sweep and of others that are given the same
+        :class:`Halves`.
     box, voxel_size_angstrom : list
         x, y, z; Å.
     resolution : float or None
@@ -101,6 +102,77 @@ class Sweep:
         return {**vars(self), "recipes": {repr(level): recipe.to_dict() for level, recipe in self.recipes.items()}}
 
 
+@dataclass(frozen=True, eq=False)
+class Halves:
+    """Half maps with all of them that no mask changes, for any number of sweeps; see :func:`prepare`.
+
+    Attributes
+    ----------
+    pair : list of Volume
+    maps : correlation.HalfMaps
+    power, particle : array or None
+        Of :meth:`gpumask.correlation.HalfMaps.signal`; None where no leak can be told.
+    noise : numpy array or None
+        Variance of a half map's noise in each shell, 0 to Nyquist, as it adds to that of a voxel.
+    notes : list of str
+    transforms : float
+        That it took.
+    """
+
+    pair: list
+    maps: correlation.HalfMaps
+    power: object = field(repr=False)
+    particle: object = field(repr=False)
+    noise: object = field(repr=False)
+    notes: list
+    transforms: float
+
+
+def prepare(half1, half2, *, onset=None, assume_unmasked=False, voxel_size=None):
+    """Make what no mask changes of two half maps, so that several sweeps share it.
+
+    Parameters
+    ----------
+    half1, half2, onset, assume_unmasked, voxel_size
+        See :func:`sweep`. Memory: 17 bytes a voxel beside the half maps.
+
+    Returns
+    -------
+    Halves
+        For `half1` of :func:`sweep`.
+
+    Raises
+    ------
+    InputRefused
+        Half maps that do not lie on one grid, or that cannot be used.
+    UsageError
+        An onset that is none.
+    TypeError
+        Plain arrays without `voxel_size`.
+    """
+    given = {"the first half map": half1, "the second half map": half2}
+    pair, notes = grids.on_one_grid(given, voxel_size)
+    size, halves = pair[0].voxel_size, [one.data for one in pair]
+    power = particle = noise = None
+    with backend.current(halves[0]), fourier.counting() as counted:
+        maps = correlation.half_maps(*halves, size, onset, assume_unmasked=assume_unmasked)
+        if not maps.refusal:
+            maps.prepare()
+            power, particle = maps.signal()
+            mean, _ = correlation.noise_spectrum(*halves, size)  # of the mean: half of a half map's
+            noise = 2 * mean * maps.shells.coefficients[: len(mean)] / math.prod(maps.shape)
+    return Halves(pair, maps, power, particle, noise, [*notes, *maps.notes], counted.made)
+
+
+def target_voxels(half1, region, voxel_size=None):
+    """Where a region, the target of d', is >= 0.5 on the grid of the half maps; refused where it is nowhere."""
+    (_, placed), _ = grids.on_one_grid({"the half maps": half1, "the region": region}, voxel_size)
+    inside = placed.data >= 0.5
+    if not bool(inside.any()):
+        raise InputRefused("the region is empty: the target of d' is where it is >= 0.5; give a mask that holds one")
+    return inside
+
+
 FLAGS = {
     "empty": "nothing is left after erosion",
     "touches_border": "the mask meets a face of the box",
@@ -136,8 +208,9 @@ def sweep(
 ):
     """Make the masks of every threshold, dilation, soft edge and edge, and measure each.
 
-    One distance field serves all masks of a threshold (an eroded base has one of its own, from one field of the
-    inside), so that a mask is a table that is looked up; of the half maps everything that no mask changes is made once.
+    One distance field serves all masks of a threshold with dilations >= 0, so that a mask is a table that is looked up.
+    Erosions share one field of the inside, and each has another of what it leaves; a mask with a ``convolved`` edge
+    measures its own. Of the half maps everything that no mask changes is made once.
 
     With half maps, the detectability of a target under the mask m,
     ``d' = (Σ m·p_t - Σ m·p_o) / sqrt(Σ m²·p_t + Σ m²·p_o + σ²·Σ m²)``: p is the signal's power
@@ -151,7 +224,7 @@ def sweep(
         The map that the masks are made from; numpy or CuPy data. A Volume may lie on another grid of the same lattice
         than the half maps: the masks are on theirs.
     half1, half2 : Volume or array, optional
-        Unmasked, unfiltered half maps.
+        Unmasked, unfiltered half maps. Or, as `half1` alone, what :func:`prepare` has made of them, with their onset.
     thresholds : str, float or list of them
         As in :func:`gpumask.create_mask`, all with one filter and clean-up: where ``auto`` is among them, which keeps
         the largest component, all do, unless `recipe` says what is kept. Those that give the same level are one.
@@ -191,10 +264,15 @@ def sweep(
     UsageError
         A grid that cannot be, one half map without the other.
     InputRefused
-        A threshold above the map; maps that do not lie on one grid, or half maps that cannot be used.
+        A threshold above the map; maps that do not lie on one grid, or half maps that cannot be used; an empty region.
     TypeError
         Plain arrays without `voxel_size`.
     """
+    prepared = half1 if isinstance(half1, Halves) else None
+    if prepared is not None:
+        if half2 is not None or onset is not None or assume_unmasked:
+            raise UsageError("prepared half maps have their onset and are a pair; give nothing of it again")
+        half1, half2 = prepared.pair
     if (half1 is None) != (half2 is None):
         raise UsageError("give both half maps or none")
     if half1 is None and (onset is not None or region is not None or assume_unmasked):
@@ -206,9 +284,9 @@ def sweep(
         run.base(thresholds, recipe, density)
         cells = run.cells(dilations, soft_edges, edges)
         if half1 is not None:
-            with fourier.counting() as counted:
-                run.half_maps(onset, assume_unmasked, region)
-            run.made_once = counted.made
+            inside = None if region is None else target_voxels(run.grid, region)
+            progress("half maps")
+            run.half_maps(prepared or prepare(*run.pair, onset=onset, assume_unmasked=assume_unmasked), inside)
         return run.measured(cells, known, each)
 
 
@@ -221,7 +299,7 @@ class _Run:
         halves = {"the first half map": half1, "the second half map": half2}
         maps = halves if self.elsewhere else {name: volume, **halves}
         placed, self.notes = grids.on_one_grid(maps, voxel_size)
-        self.grid, self.halves_given = placed[0], [one.data for one in placed[-2:] if one is not None]
+        self.grid, self.pair = placed[0], [one for one in placed[-2:] if one is not None]
         self.volume = volume if self.elsewhere else placed[0]
         self.size, self.shape = self.grid.voxel_size, self.grid.shape
         self.sampling = units.sampling(self.size)
@@ -313,20 +391,14 @@ class _Run:
         parts = [dict.fromkeys(values) for values in (self.bases, dilations, soft_edges, edges)]
         return [_Cell(t, d, w, e) for t in parts[0] for d in parts[1] for w in parts[2] for e in parts[3]]
 
-    def half_maps(self, onset, assume_unmasked, region):
+    def half_maps(self, prepared, region):
         """What no mask changes."""
-        self.progress("half maps")
-        given = (*self.halves_given, self.size, onset)
-        self.halves = correlation.half_maps(*given, assume_unmasked=assume_unmasked)
-        self.notes += self.halves.notes
+        self.halves, self.made_once = prepared.maps, prepared.transforms
+        self._note(*prepared.notes)
         if self.halves.refusal:
             self.notes.append(f"{NO_LEAK}{self.halves.refusal}")
             return
-        self.halves.prepare()
-        if region is not None:
-            given = {"the half maps": self.grid, "the region": region}
-            region = grids.on_one_grid(given)[0][1].data >= 0.5
-        self.signal = _Signal(self.halves, self.halves_given, self.lowest, region, self.shell)
+        self.signal = _Signal(prepared, self.lowest, region, self.shell)
 
     def measured(self, cells, known, each):
         """The sweep, mask after mask."""
@@ -400,7 +472,7 @@ class _Run:
         """The FSC under the mask, what the mask makes of it by itself, and what is left without that."""
         halves = self.halves
         with fourier.counting() as counted:
-            pair = [fourier.rfftn(half * soft, "float32") for half in self.halves_given]
+            pair = [fourier.rfftn(half.data * soft, "float32") for half in self.pair]
         self.made["masked"] += counted.made
         masked = correlation.curve(*fourier.shell_products(*pair, self.shape, self.size))[: self.shells.nyquist + 1]
         del pair
@@ -446,19 +518,16 @@ class _Run:
 class _Signal:
     """The signal of a target and of the rest of the particle, and the noise, that masks are judged by."""
 
-    def __init__(self, halves, pair, base, region, shell):
-        power, particle = halves.signal()
+    def __init__(self, halves, base, region, shell):
+        particle = halves.particle
         if region is None:
             region = regions.holding(particle | base, base)
         rest = particle & ~region
         self.box = regions.bounding_box(particle | region)
-        inside = power[self.box]
+        inside = halves.power[self.box]
         self.parts = [inside * where[self.box] for where in (region, rest)]
         self.target = float(self.parts[0].sum(dtype="float64"))
-        noise, _ = correlation.noise_spectrum(*pair, halves.voxel_size)  # of the mean: half of a half map's
-        counts = halves.shells.coefficients[: len(noise)]
-        last = None if shell is None else shell + 1
-        self.variance = 2 * float((noise * counts)[:last].sum()) / math.prod(halves.shape)
+        self.variance = float(halves.noise[: None if shell is None else shell + 1].sum())
 
     def under(self, soft, energy):
         """d' and the error of a subtraction; None where they are undefined. `energy` is Σm²."""

@@ -7,7 +7,7 @@ import pytest
 from scipy import ndimage
 
 import gpumask as gm
-from gpumask import job, mask
+from gpumask import edges, fourier, job, mask, spectrum
 from gpumask.cli import main
 
 BOX, SIZE = 48, 2.0
@@ -121,6 +121,55 @@ def test_noise_alone_is_refused(maps, tmp_path, capsys):
         assert not folder.exists()
 
 
+def test_the_profile_of_least_leak_is_written(maps, tmp_path, capsys):
+    """With nodes from end to end of the pick's edge, which an eroded base has too; and only where it is asked for."""
+    for name, dilate in (("grown", "2"), ("eroded", "-2")):
+        folder = tmp_path / name
+        more = ["--threshold", "0.3", "--least-leak", f"--dilate={dilate}", "--soft-edge", "9.5"]
+        assert main(command(maps, folder, *more)) == 0
+        assert sorted(path.name for path in folder.iterdir()) == sorted([*FILES, "least_leak.json", "least_leak.mrc"])
+        facts = json.loads((folder / "least_leak.json").read_text())
+        told = json.loads((folder / "advice.json").read_text())["least_leak"]
+        assert told == json.loads((folder / "mask.json").read_text())["advice"]["least_leak"]
+        assert {one: facts[one] for one in told} == told
+        start = max(int(dilate), 0)
+        assert told["nodes_px"] == [start + px for px in (*range(10), 9.5)]
+        assert told["values"][0] == 1
+        soft, pick = (gm.read(folder / f"{one}.mrc").data for one in ("least_leak", "mask"))
+        assert np.array_equal(soft == 1, pick == 1)  # the same core
+        assert ((pick > 0) | (soft < 1e-6)).all()  # and the same outer end
+        assert told["least"]["leakage"] < told["own"]["leakage"]
+        assert told["worth_it"] == (told["gain_db"] >= edges.WORTH)
+        shell = round(BOX * SIZE / 6)
+        power = fourier.shell_power(pick, SIZE)
+        mean = power / fourier.shells(pick.shape, SIZE).coefficients
+        share = power @ spectrum.shares_beyond(6.0, fourier.shells(pick.shape, SIZE)) / power.sum()
+        assert told["own"]["leakage"] == pytest.approx(share, rel=1e-3)  # a transform in float32
+        assert told["own"]["db_at_resolution"] == pytest.approx(10 * np.log10(mean[shell] / mean[0]), abs=1e-2)
+        said = capsys.readouterr().out
+        assert f"{told['least']['leakage']:.3g}" in said
+        assert f"{told['gain_db']:.1f} dB less beyond 6 Å, {'worth' if told['worth_it'] else 'not worth'} it" in said
+
+
+def test_no_edge_has_no_profile(maps, tmp_path, capsys):
+    more = ["--threshold", "0.3", "--least-leak", "--dilate", "2", "--soft-edge", "0"]
+    assert main(command(maps, tmp_path, *more)) == 0
+    assert sorted(path.name for path in tmp_path.iterdir()) == FILES
+    assert "the pick has no soft edge" in capsys.readouterr().err
+
+
+def test_no_room_for_least_leak_is_said_before_the_work(maps, tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr("gpumask.backend.available_memory", lambda: 2**20)
+    folder = tmp_path / "advice"
+    assert main(command(maps, folder, "--threshold", "0.3", "--soft-edge", "4,12", "--least-leak")) == 5
+    said = capsys.readouterr().err
+    assert said.count("\n") == 1
+    needed = 8 * (13 + edges.BESIDE) * BOX**3 / 2**30
+    assert f"edge spectra of 13 nodes in a box of 48 x 48 x 48 voxels need {needed:.1f} GiB, 0.0 GiB are free" in said
+    assert "search edges narrower than 12 px" in said
+    assert not folder.exists()
+
+
 def test_existing_files_are_kept(maps, tmp_path, capsys):
     (tmp_path / "mask.mrc").write_bytes(b"mine")
     more = ["--threshold", "0.3", "--dilate", "0", "--soft-edge", "6"]
@@ -167,8 +216,8 @@ def test_a_bad_base_is_named(maps, tmp_path, capsys, goal):
     for name, array in {"low": half, "beside": beside, "corner": corner, "dark": dark}.items():
         gm.write(tmp_path / f"{name}.mrc", gm.Volume(array.astype(np.float32), SIZE))
     for name, says in (
-        ("low", f"{tmp_path / 'low.mrc'}: is an empty base: a base is where it is >= 0.5, and its maximum is 0.49"),
-        ("beside", f"{tmp_path / 'beside.mrc'}: nothing of the base lies in the box of {maps['half1']}"),
+        ("low", f"{tmp_path / 'low.mrc'}: is empty: a base is where it is >= 0.5, and its maximum is 0.49"),
+        ("beside", f"{tmp_path / 'beside.mrc'}: has nothing in the box of {maps['half1']}"),
         ("corner", "no voxel of the base has density above 0"),
     ):
         given = ["advise", str(tmp_path / "dark.mrc"), "--half1", maps["half1"], "--resolution", "6A", "--onset", "16A"]

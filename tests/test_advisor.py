@@ -55,6 +55,8 @@ def table(*rows):
     )
 
 
+LEAST = 1e-9  # of the power of a smooth profile, 1e-4 of a hat's, of which the form is good to 4e-15 a node
+
 # The criterion
 
 
@@ -461,6 +463,61 @@ def test_a_region_has_to_hold_something_that_masks_meet(made):
         advised(made, region=corner, **reached)  # which a mask meets, but there is no signal in it
 
 
+def test_a_base_is_told_as_one(made):
+    density, halves, target = made
+    volumes = [gm.Volume(array, SIZE) for array in (density, *halves)]
+    low = gm.Volume(np.full((8, 8, 8), 0.4, np.float32), SIZE)
+    beside = np.zeros((8, 8, 60), np.float32)
+    beside[..., -4:] = 1
+    for goal in ("global", "local"):
+        given = {"goal": goal, "resolution": RESOLUTION, "onset": ONSET}
+        for base, says in (
+            (low, "^the base is empty: a base is where it is >= 0.5, and its maximum is 0.4; give another$"),
+            (gm.Volume(beside, SIZE), "^the base has nothing in the box of the half maps; give another$"),
+            (gm.Volume(beside, 3 * SIZE), "the base .* the half maps"),
+        ):
+            with pytest.raises(gm.errors.InputRefused, match=says):
+                gm.advise(*volumes, base=base, **given)
+        with pytest.raises(gm.errors.InputRefused, match="^the base is empty"):
+            advised(made, goal=goal, threshold=None, base=0.4 * target)
+
+
+@pytest.fixture(scope="module")
+def least(made):
+    return advised(made, goal="local", threshold=None, base=made[2], soft_edges=[8], least_leak=True)
+
+
+@settings(max_examples=60, deadline=None)
+@given(data=st.data())
+def test_no_profile_between_the_same_ends_leaks_less(least, data):
+    """Power beyond the resolution, of any that only falls, and of the raised cosine."""
+    found = least.least_leak
+    nodes = found.spectra.nodes
+    start = max(least.row["dilation_px"], 0)
+    assert (nodes[0], nodes[-1]) == (start, start + least.row["soft_edge_px"])
+    share = spectrum.shares_beyond(RESOLUTION, found.spectra.shells)
+    inner = data.draw(st.lists(st.floats(0, 1), min_size=len(nodes) - 2, max_size=len(nodes) - 2))
+    falling = np.array([1, *sorted(inner, reverse=True), 0])
+    cosine = mask.edge_profile((nodes - nodes[0]) / (nodes[-1] - nodes[0]))
+    leaked = found.spectra.power(found.values) @ share
+    near = found.values + data.draw(st.floats(0, 1)) * (falling - found.values)
+    for other in (falling, near, cosine):
+        assert leaked <= found.spectra.power(other) @ share * (1 + LEAST)
+
+
+def test_least_leak_only_where_it_is_asked_for(made, least, local):
+    assert local.least_leak is None
+    assert least.to_dict()["least_leak"]["nodes_px"] == least.least_leak.spectra.nodes.tolist()
+    assert json.loads(json.dumps(least.to_dict(), allow_nan=False))["least_leak"]["worth_it"] in (True, False)
+    hard = advised(made, dilations=[2], soft_edges=[0], least_leak=True)
+    assert hard.least_leak is None
+
+
+def test_least_leak_needs_cubes(made):
+    with pytest.raises(gm.errors.UsageError, match="these voxels are no cubes"):
+        advised(made, voxel_size=(2.0, 2.0, 2.2), least_leak=True)
+
+
 @pytest.mark.parametrize(
     ("rows", "end"),
     [
@@ -497,8 +554,10 @@ def test_the_half_maps_are_prepared_once_for_both_thresholds(made, monkeypatch):
     prepared = []
     prepare = correlation.HalfMaps.prepare
     monkeypatch.setattr(correlation.HalfMaps, "prepare", lambda self: prepared.append(prepare(self)))
-    advised(made, dilations=[0], soft_edges=[6])
-    assert len(prepared) == 2  # for the sweep, and for the thresholds beside it
+    found = advised(made, dilations=[0], soft_edges=[6])
+    assert len(prepared) == 1  # for the sweep, and for the thresholds beside it
+    assert found.sensitivity[0]["row"] is not None
+    assert found.sweep.transforms_once == 13
 
 
 @pytest.mark.parametrize(

@@ -20,7 +20,7 @@ from gpumask import advisor, job
 from gpumask.cli import main
 from gpumask.errors import MissingExtra
 from gpumask.report import advice as drawing
-from gpumask.report import comparison, page
+from gpumask.report import comparison, page, preview
 
 pytest.importorskip("matplotlib", reason="the extra `plot` is not installed")
 
@@ -82,7 +82,7 @@ class Page(HTMLParser):
 
     def handle_starttag(self, tag, attributes):
         self.attributes += [(tag, *pair) for pair in attributes]
-        if tag not in ("meta", "link", "img"):
+        if tag not in ("meta", "link", "img", "input"):
             self.open.append(tag)
         if tag == "h2":
             self.title = ""
@@ -351,28 +351,158 @@ def test_a_figure_that_is_there_is_kept(maps, tmp_path, capsys):
     assert [path.name for path in tmp_path.iterdir()] == ["front.png"]
 
 
-@pytest.mark.parametrize("width", [1280, 390])
-def test_a_browser_shows_the_page(done, tmp_path, width):
-    """No message on the console, every picture there, and nothing wider than the window but what scrolls. The page is
-    in a frame, since the window of a browser has a least width above that of a phone."""
+# The preview
+
+
+@pytest.fixture(scope="module")
+def previewed(maps, tmp_path_factory):
+    """Advice with least leak and its report, and the folder."""
+    folder = tmp_path_factory.mktemp("previewed")
+    grid = {"dilations": [-1, 1], "soft_edges": [6, 9]}
+    return advised(maps, folder, threshold=0.3, least_leak=True, **grid), folder
+
+
+def embedded(text):
+    """What the page computes from."""
+    return json.loads(re.search(r'id="preview-data">(.*?)</script>', text)[1])
+
+
+def test_the_preview_is_there_where_both_are_asked_for(done, previewed):
+    assert "preview" not in read(done[1])
+    text = read(previewed[1])
+    assert len(text.encode()) < MOST
+    told = previewed[0]["advice"].least_leak
+    assert told.line() in text
+    assert embedded(text)["nodes"] == told.spectra.nodes.tolist()
+    without = (
+        re.sub(r"base64,[^\"]*", "", text).replace(embedded(text)["roots"], "").replace(embedded(text)["sums"], "")
+    )
+    for word in ("http", "@import", "fetch(", "import(", "XMLHttp"):
+        assert word not in without
+    assert re.findall(r"url\((.*?)\)", without) == ["#preview-frame"]
+    places = [value for _, name, value in Page(text).attributes if name in ("src", "href")]
+    assert all(place.startswith("data:") for place in places)
+
+
+def test_the_figure_of_spectra_has_the_profile_of_least_leak(previewed, monkeypatch):
+    advice = previewed[0]["advice"]
+    shown = [drawing.picked_row(advice), *drawing.compared(advice)]
+    power = advice.least_leak.spectra.power_db(advice.least_leak.values)
+    figure = recorder(monkeypatch)(comparison.spectra, advice.sweep, shown, ("profile of least leak", power))
+    assert_readable(figure)
+    assert [*figure.axes[0].lines[-1].get_ydata()] == power[1:]
+    assert "profile of least leak" in [text for text, _ in figure.words]
+
+
+def test_roots_are_those_of_the_form(previewed):
+    spectra = previewed[0]["advice"].least_leak.spectra
+    values = np.linspace(1, 0, len(spectra.nodes)) ** 2
+    power = ((spectra.roots() @ values) ** 2).sum(axis=1)
+    # the square of a root is good to ε·|G|, and profiles of hats are some 1e-4 of them in power
+    assert power == pytest.approx(spectra.power(values), rel=1e-6)
+    beyond, whole = (((root @ values) ** 2).sum() for root in spectra.leak_roots(6.0))
+    assert beyond / whole == pytest.approx(spectra.leakage(values, 6.0), rel=1e-6)
+
+
+def test_a_page_that_would_be_too_large_loses_the_preview_first(maps, tmp_path, monkeypatch, previewed):
+    most = len(read(previewed[1]).encode()) - 1
+    monkeypatch.setattr(drawing, "MOST", most)
+    grid = {"dilations": [-1, 1], "soft_edges": [6, 9]}
+    found = advised(maps, tmp_path, threshold=0.3, least_leak=True, **grid)
+    text = read(tmp_path)
+    assert "preview-data" not in text
+    assert len(text.encode()) <= most
+    (said,) = [line for line in found["warnings"] if "no preview of other edges" in line]
+    assert said in json.loads((tmp_path / "advice.json").read_text())["warnings"]
+    assert said in text
+    assert previewed[0]["advice"].least_leak.line() in text
+
+
+def test_few_shells_are_kept_where_roots_have_no_room(previewed, monkeypatch):
+    least = previewed[0]["advice"].least_leak
+    power = least.spectra.power_db(least.values)
+    whole = len(embedded(preview.section(least, power))["places"])
+    assert whole == BOX // 2 + 1
+    size = 4 * len(least.values) * (len(least.values) + 1) // 2
+    monkeypatch.setattr(preview, "MOST", 8 * size)
+    thin = embedded(preview.section(least, power))
+    assert 8 <= len(thin["places"]) <= 8 + 4
+    assert thin["coefficients"][thin["shell"]] == least.spectra.shells.coefficients[round(BOX * SIZE / 6)]
+
+
+# In a browser
+
+
+def browse(folder, text, measured, width):
+    """What an expression gives in the page at that width, and what came on the console. The page is in a frame, since
+    the window of a browser has a least width above that of a phone."""
     chromium = shutil.which("chromium")
     if chromium is None:
         pytest.skip("chromium is not installed")
-    measured = "[document.documentElement.scrollWidth, innerWidth, "
-    measured += "[...document.images].every(i => i.complete && i.naturalWidth > 0)].join()"
     tell = f"<script>onload = () => parent.postMessage({measured}, '*')</script></body>"
-    (tmp_path / "page.html").write_text(read(done[1]).replace("</body>", tell), encoding="utf-8")
-    (tmp_path / "frame.html").write_text(
+    (folder / "page.html").write_text(text.replace("</body>", tell), encoding="utf-8")
+    (folder / "frame.html").write_text(
         "<!DOCTYPE html><title></title><link rel=icon href='data:,'>"
         "<script>onmessage = message => { document.title = message.data }</script>"
         f"<iframe src='page.html' style='width: {width}px; height: 2000px; border: 0'></iframe>",
         encoding="utf-8",
     )
     options = ["--headless=new", "--no-sandbox", "--disable-gpu", "--enable-logging=stderr", "--hide-scrollbars"]
-    options += [f"--user-data-dir={tmp_path / 'profile'}", "--window-size=1400,2100", "--virtual-time-budget=5000"]
-    command = [chromium, *options, "--dump-dom", (tmp_path / "frame.html").as_uri()]
+    options += [f"--user-data-dir={folder / 'profile'}", "--window-size=1400,2100", "--virtual-time-budget=5000"]
+    command = [chromium, *options, "--dump-dom", (folder / "frame.html").as_uri()]
     shown = subprocess.run(command, capture_output=True, text=True, timeout=120, check=True)
     assert "CONSOLE" not in shown.stderr
-    wide, window, complete = re.search("<title>(.*?)</title>", shown.stdout)[1].split(",")
+    return re.search("<title>(.*?)</title>", shown.stdout)[1]
+
+
+LAID_OUT = "[document.documentElement.scrollWidth, innerWidth, "
+LAID_OUT += "[...document.images].every(i => i.complete && i.naturalWidth > 0)].join()"
+
+
+@pytest.mark.parametrize("width", [1280, 390])
+@pytest.mark.parametrize("which", ["done", "previewed"])
+def test_a_browser_shows_the_page(request, tmp_path, which, width):
+    """No message on the console, every picture there, and nothing wider than the window but what scrolls."""
+    text = read(request.getfixturevalue(which)[1])
+    wide, window, complete = browse(tmp_path, text, LAID_OUT, width).split(",")
     assert int(wide) <= int(window) == width
     assert complete == "true"
+
+
+MOVED = """(() => {
+  const get = id => document.getElementById("preview-" + id);
+  const told = [];
+  const move = (id, value) => {
+    get(id).value = value;
+    get(id).dispatchEvent(new Event("input"));
+    told.push([get("first").value, get("last").value, get("shape").value, get("leakage").textContent,
+      get("db").textContent, get("curve").getAttribute("points").length > 99].join());
+  };
+  move("shape", "least"); move("shape", "linear"); move("first", 2); move("last", 5); move("shape", "cosine");
+  move("first", 5); move("first", 0); move("last", 0); move("last", %d); move("shape", "least"); move("first", 1);
+  return told.join(";");
+})()"""
+
+
+@pytest.mark.parametrize("width", [1280, 390])
+def test_the_preview_tells_the_leakage_of_the_edge_that_is_chosen(previewed, tmp_path, width):
+    least = previewed[0]["advice"].least_leak
+    nodes, end = least.spectra.nodes, len(least.values) - 1
+    told = [one.split(",") for one in browse(tmp_path, read(previewed[1]), MOVED % end, width).split(";")]
+    chosen = [(int(first), int(last), shape) for first, last, shape, *_ in told]
+    assert chosen == [
+        *((0, end, "least"), (0, end, "linear"), (2, end, "linear"), (2, 5, "linear"), (2, 5, "cosine")),
+        *((5, 6, "cosine"), (0, 6, "cosine"), (0, 1, "cosine"), (0, end, "cosine"), (0, end, "least")),
+        (1, end, "cosine"),  # there the profile of least leak is not known
+    ]
+    shell = round(BOX * SIZE / 6)
+    for first, last, shape, leakage, level, drawn in told:
+        position = np.clip((nodes - nodes[int(first)]) / (nodes[int(last)] - nodes[int(first)]), 0, 1)
+        values = {
+            "least": least.values,
+            "linear": 1 - position,
+            "cosine": 0.5 + 0.5 * np.cos(np.pi * position),
+        }[shape]
+        assert leakage == f"{least.spectra.leakage(values, 6.0):.2e}"
+        assert level == f"{least.spectra.power_db(values)[shell]:.1f}"
+        assert drawn == "true"

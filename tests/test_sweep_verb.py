@@ -418,6 +418,16 @@ def test_what_is_no_range(text):
         spread(text, "dilation")
 
 
+def test_an_empty_region_is_named(maps, tmp_path, capsys):
+    empty = tmp_path / "empty.mrc"
+    gm.write(empty, gm.Volume(np.zeros((BOX,) * 3, np.float32), SIZE))
+    folder = tmp_path / "sweep"
+    assert main(command(maps, folder, "--region", str(empty))) == 3
+    said = capsys.readouterr().err
+    assert f"{empty}: the region is empty" in said
+    assert not folder.exists()
+
+
 def test_the_job_takes_numbers(maps, tmp_path):
     done = job.sweep(maps["map"], tmp_path, thresholds=[0.3], dilations=[0, 2], soft_edges=[4])
     assert [row["dilation_px"] for row in done["sweep"].rows] == [0, 2]

@@ -393,6 +393,57 @@ def test_flags():
     assert empty["kept"] is empty["db_at_resolution"] is None
 
 
+@pytest.mark.parametrize("width", [48, 84, 300])
+def test_an_erosion_that_leaves_nothing_is_told_at_any_width(width):
+    """Also where the edge is wider than the box: then what stands for no distance is below the reach."""
+    volume = np.zeros((48, 48, 48), np.float32)
+    volume[16:32, 16:32, 16:32] = 1
+    given = {"dilations": [-24, 0], "soft_edges": [4, width], "voxel_size": 1}
+    rows = {(row["dilation_px"], row["soft_edge_px"]): row for row in gm.sweep(volume, thresholds=0.5, **given).rows}
+    for soft_edge in (4, width):
+        assert rows[-24, soft_edge]["flags"] == ["empty"]
+        assert rows[-24, soft_edge]["volume_angstrom3"] == 0
+        assert rows[0, soft_edge]["volume_angstrom3"] > 16**3
+    with pytest.raises(gm.errors.InputRefused, match="nothing is left after erosion"):
+        gm.create_mask(volume, voxel_size=1, threshold=0.5, dilation=-24, soft_edge=width)
+
+
+@pytest.mark.parametrize(("radius", "width"), [(0, 40), (3, 5), (50, 4), (50, 0), (20, 14), (0, 33)])
+def test_a_field_that_reaches_farther_gives_the_same_mask(xp, radius, width):
+    """Of a base, of nothing and of everything, beyond the diagonal of the box too: 33 px."""
+    ball = blob((20, 19, 21), (8, 4, 11), 4)
+    for base in (ball, np.zeros_like(ball), np.ones_like(ball)):
+        alone = backend.to_numpy(mask.soft_mask(xp.asarray(base), radius, width))
+        assert alone.any() == base.any()
+        for farther in (0, 7, 90):
+            field = mask.squared_distance(xp.asarray(base), radius + width + farther)
+            assert np.array_equal(backend.to_numpy(mask.from_distance(field, radius, width)), alone)
+
+
+def test_prepared_half_maps_give_the_same_rows(made, monkeypatch):
+    density, pair, target, _ = made
+    prepared = sweeps.prepare(*pair, onset=ONSET, voxel_size=SIZE)
+    given = {"dilations": [0, 3], "soft_edges": [4], "resolution": RESOLUTION}
+    for more in ({}, {"region": target.astype(np.float32)}):
+        for level in (0.3, 0.4):
+            alone = swept(made, thresholds=level, **given, **more)
+            with monkeypatch.context() as patch:
+                patch.setattr(sweeps, "prepare", None)  # nothing is prepared again
+                shared = gm.sweep(density, prepared, thresholds=level, **given, **more)
+            assert (shared.rows, shared.details, shared.notes) == (alone.rows, alone.details, alone.notes)
+            assert shared.transforms == alone.transforms
+            assert shared.transforms_once == alone.transforms_once == prepared.transforms == 13
+    for wrong in ({"onset": ONSET}, {"assume_unmasked": True}):
+        with pytest.raises(gm.errors.UsageError, match="prepared half maps have their onset"):
+            gm.sweep(density, prepared, thresholds=0.3, **given, **wrong)
+
+
+def test_an_empty_region_is_refused(made):
+    for region in (np.zeros((BOX,) * 3, np.float32), np.full((BOX,) * 3, 0.4, np.float32)):
+        with pytest.raises(gm.errors.InputRefused, match="^the region is empty: .* >= 0.5; give a mask"):
+            swept(made, region=region)
+
+
 def test_known_rows_are_taken_over(made):
     whole = swept(made, dilations=[0, 3])
     seen = []

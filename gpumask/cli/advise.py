@@ -30,7 +30,15 @@ def fill(parser):
     sweep.add_base(parser)
     group = parser.add_argument_group("files and device")
     group.add_argument(
-        "--report", action="store_true", help="also write DIR/report.html, one page with its figures (extra: plot)"
+        "--least-leak",
+        action="store_true",
+        help="also DIR/least_leak.mrc: the edge of least power beyond the resolution between the ends of the pick's",
+    )
+    group.add_argument(
+        "--report",
+        action="store_true",
+        help="also write DIR/report.html, one page with its figures (extra: plot); with --least-leak it draws the "
+        "spectra of other edges too",
     )
     sweep.add_files(group)
 
@@ -49,6 +57,7 @@ def run(arguments):
             arguments.map,
             arguments.output,
             report=arguments.report,
+            least_leak=arguments.least_leak,
             voxel_size=options.voxel_size(arguments.voxel_size),
             overwrite=arguments.force,
             progress=progress,
@@ -78,6 +87,7 @@ def _print(done):
             ("  soft edge", units.both(row["soft_edge_px"], size)),
             ("  d'", "not defined" if row["detectability"] is None else f"{row['detectability']:.2f}"),
             ("  Λ", leak),
+            *([("least leak", found.least_leak.line())] if found.least_leak else []),
             ("searched", f"{len(found.sweep.rows)} masks; transforms: {sweep.transforms(found.sweep)}"),
             ("wrote", ", ".join(done["files"])),
         ]

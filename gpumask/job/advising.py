@@ -1,16 +1,17 @@
 """Advice as files."""
 
 import shlex
+from dataclasses import replace
 from pathlib import Path
 
 import gpumask
-from gpumask import advisor, backend, grids, io, units
+from gpumask import advisor, backend, io, units
 from gpumask.errors import InputRefused, UsageError
 from gpumask.job import devices, outputs, sweeping
 from gpumask.job.timing import timed
 from gpumask.recipe import MaskRecipe
 
-ADVICE, MASK, REPORT = "advice.json", "mask.mrc", "report.html"
+ADVICE, MASK, LEAST_LEAK, REPORT = "advice.json", "mask.mrc", "least_leak.mrc", "report.html"
 OF_ADVICE = (*sweeping.OF_SWEEP, "spectra", "fsc")  # figures
 
 
@@ -23,6 +24,7 @@ def advise(
     base=None,
     region=None,
     goal="global",
+    least_leak=False,
     report=False,
     device=None,
     voxel_size=None,
@@ -44,9 +46,13 @@ def advise(
     base, region : str or Path, optional
         See :func:`gpumask.advise`.
     goal : str
+    least_leak : bool
+        Also ``least_leak.mrc``, the mask with the profile of least leak between the ends of the pick's edge, and
+        ``least_leak.json``, its nodes and values.
     report : bool
         Also ``report.html``, one page with figures that opens from disk, and the figures: ``heat_maps.png``,
-        ``front.png``, ``filmstrip.png``, ``spectra.png``, ``fsc.png`` (extra ``plot``).
+        ``front.png``, ``filmstrip.png``, ``spectra.png``, ``fsc.png`` (extra ``plot``). With `least_leak` the page has
+        a preview: the spectrum of other edges of the pick's base, in the browser.
     device : str, optional
         See :func:`gpumask.backend.choose`.
     voxel_size, nan_to
@@ -70,6 +76,8 @@ def advise(
         Options that do not go together.
     InputRefused
         Half maps that are masked; maps that cannot be used together; existing files without `overwrite`.
+    OutOfMemory
+        No room for the profile of least leak.
     """
     files = sweeping.Files(map_path, half1, half2, {"base": base, "region": region}, voxel_size, nan_to)
     if half1 is None:
@@ -83,28 +91,39 @@ def advise(
     with outputs.folder(output) as folder:
         mask_path = folder / MASK
         targets = [mask_path, *(folder / name for name in ("mask.json", ADVICE, sweeping.TABLE, sweeping.STATE))]
+        least_path = folder / LEAST_LEAK
+        more = [least_path, outputs.beside(least_path, ".json")] if least_leak else []
         pages = [folder / REPORT, *(folder / f"{name}.png" for name in drawn)] if report else []
-        outputs.check([*targets, *pages], files.paths.values(), overwrite)
+        outputs.check([*targets, *more, *pages], files.paths.values(), overwrite)
         progress("read")
         with timed(seconds, "read"):
             files.read()
         if base is not None:
-            _check_base(files)
+            names = f"{files.paths['base']}:", str(files.paths["half1"])
+            advisor.check_base(files.volumes["base"], files.volumes["half1"], names)
 
         def measure(device):
             maps = {name: backend.place(volume, device) for name, volume in files.volumes.items()}
             more = {name: maps.get(name) for name in ("base", "region")}
-            given = {**options, **more, "goal": goal, "progress": progress}
+            given = {**options, **more, "goal": goal, "least_leak": least_leak, "progress": progress}
             found = advisor.advise(maps["map"], maps["half1"], maps["half2"], **given)
-            return found, backend.place(found.mask, "cpu")
+            least = found.least_leak and backend.place(found.least_leak.mask, "cpu")
+            return found, backend.place(found.mask, "cpu"), least
 
         try:
             with timed(seconds, "advice"):
-                (found, soft), used, notes = devices.run(measure, device, reason)
+                (found, soft, least), used, notes = devices.run(measure, device, reason)
         except InputRefused as error:
             raise InputRefused(f"{files.names}: {error}") from error
         warnings = [*files.notes, *found.notes, *notes]
+        if least_leak and least is None:
+            warnings.append("the pick has no soft edge, so that there is no profile of least leak")
         source = "map" if base is None else "base"
+        drawings = {}
+        if report:
+            progress("report")
+            with timed(seconds, "report"):
+                drawings = _report(files, found, source, used, warnings, folder)
         told = {**found.to_dict(), "device": used, "warnings": warnings, "version": gpumask.__version__}
         asked = {"goal": goal, **{name: str(value) for name, value in options.items()}, **files.reading}
         state = {"inputs": files.records, "options": asked, "version": gpumask.__version__, **found.sweep.to_dict()}
@@ -114,10 +133,11 @@ def advise(
         contents = [io.encode(soft, label=label), [outputs.document(facts)], [outputs.document(told)]]
         contents += [[sweeping.table(found.sweep.rows)], [sweeping.compact(state)]]
         written = dict(zip(targets, contents, strict=True))
-        if report:
-            progress("report")
-            with timed(seconds, "report"):
-                written |= _report(files, found, source, used, warnings, folder)
+        if least is not None:
+            label = f"gpumask {gpumask.__version__} advise, profile of least leak"
+            facts = _provenance(files, source, least_path, found)
+            written |= zip(more, [io.encode(least, label=label), [outputs.document(facts)]], strict=True)
+        written |= drawings
         progress("write")
         io.write_files(list(written.items()), overwrite)
     return {
@@ -132,32 +152,40 @@ def advise(
     }
 
 
-def _check_base(files):
-    """Refuse a base of nothing, or of nothing in the box of the half maps: it is no map with a threshold to lower."""
-    path, base = files.paths["base"], files.volumes["base"]
-    inside = base.data >= 0.5
-    if not inside.any():
-        raise InputRefused(
-            f"{path}: is an empty base: a base is where it is >= 0.5, and its maximum is {float(base.data.max()):.6g}; "
-            "give another"
-        )
-    if files.elsewhere("base"):
-        other = files.paths["half1"]
-        laid, _ = grids.paste(str(path), base.with_data(inside), str(other), files.volumes["half1"])
-        if not laid.data.any():
-            raise InputRefused(f"{path}: nothing of the base lies in the box of {other}; give another")
+def _provenance(files, source, path, found):
+    """What stands beside the mask of least leak: what its distances are from, and its values at them."""
+    eroded = min(found.row["dilation_px"], 0.0)
+    return {
+        "output": str(path),
+        "base_recipe": replace(found.recipe, dilation=str(units.Length(eroded, "px")), soft_edge="0px").to_dict(),
+        "input": files.records[source],
+        "like": files.records["half1"]["path"] if files.elsewhere(source) else None,
+        "options": files.reading,
+        "version": gpumask.__version__,
+        "voxel_size_angstrom": found.sweep.voxel_size_angstrom,
+        "box": found.sweep.box,
+        "resolution": found.resolution,
+        **found.least_leak.to_dict(),
+    }
 
 
 def _report(files, found, source, device, warnings, folder):
-    """Paths and contents of the page and its figures."""
+    """Paths and contents of the page and its figures; a page that would be too large is made without the preview, and
+    `warnings` has a line more."""
     from gpumask.report import advice as drawing
 
     shown = drawing.frames(found)
     masks, behind = sweeping.looked_at(files, found.sweep, shown, source, device)
     figures = drawing.draw(found, masks, behind.data, behind.voxel_size)
     inputs = [(what, record["path"], record["sha256"]) for what, record in files.records.items()]
-    more = {"command": _command(files, source, found.recipe), "inputs": inputs, "warnings": warnings}
-    page = drawing.report(found, figures, version=gpumask.__version__, **more)
+    given = {"command": _command(files, source, found.recipe), "inputs": inputs, "version": gpumask.__version__}
+    page = drawing.report(found, figures, warnings=warnings, **given)
+    if len(page) > drawing.MOST and found.least_leak is not None:
+        warnings.append(
+            f"{REPORT} has no preview of other edges: with it the page has {len(page) / 1e6:.1f} MB, "
+            f"{drawing.MOST / 1e6:g} are let pass; search fewer masks"
+        )
+        page = drawing.report(found, figures, warnings=warnings, interactive=False, **given)
     return {folder / REPORT: [page], **{folder / f"{name}.png": [drawn] for name, drawn in figures.items()}}
 
 
@@ -182,4 +210,5 @@ def _command(files, source, recipe):
 def _reason(found):
     """Why a mask was picked, in short."""
     names = ("goal", "criterion", "passes", "resolution", "neighbours", "unknowns", "notes")
-    return {name: getattr(found, name) for name in names}
+    least = {} if found.least_leak is None else {"least_leak": found.least_leak.to_dict()}
+    return {name: getattr(found, name) for name in names} | least

@@ -1,7 +1,9 @@
 """A page of advice: the figures, the recipe, the reasons, and what is not known."""
 
 from gpumask import units
-from gpumask.report import comparison, page
+from gpumask.report import comparison, page, preview
+
+MOST = 3_000_000  # bytes of a page
 
 TABLE = (
     ("threshold", "threshold", ".4g"),
@@ -49,7 +51,9 @@ def draw(advice, masks, volume, voxel_size):
     along = frames(advice)
     rows = [found.rows[i] for i in along]
     made["filmstrip"] = comparison.filmstrip(rows, masks, volume, voxel_size, picked=along.index(picked))
-    made["spectra"] = comparison.spectra(found, shown)
+    least = advice.least_leak
+    more = None if least is None else ("profile of least leak, the same ends", least.spectra.power_db(least.values))
+    made["spectra"] = comparison.spectra(found, shown, more)
     made["fsc"] = comparison.fsc(found, shown, limit=own)
     return made
 
@@ -80,7 +84,12 @@ def captions(advice):
         ),
         "spectra": (
             "Power spectra of the pick and two neighbours",
-            "The lower at the resolution and beyond, the less the mask mixes frequencies.",
+            "The lower at the resolution and beyond, the less the mask mixes frequencies."
+            + (
+                ""
+                if advice.least_leak is None
+                else " And the profile of least leak between the ends of the pick's edge."
+            ),
         ),
         "fsc": (
             "FSC under the pick and two neighbours",
@@ -89,7 +98,7 @@ def captions(advice):
     }
 
 
-def report(advice, figures, *, command, inputs=(), warnings=(), version=""):
+def report(advice, figures, *, command, inputs=(), warnings=(), interactive=True, version=""):
     """One page of HTML, with everything in it: opens from disk, without a network.
 
     Parameters
@@ -102,6 +111,8 @@ def report(advice, figures, *, command, inputs=(), warnings=(), version=""):
     inputs : iterable of (str, str, str)
         What a file is, its path and its SHA-256.
     warnings : list of str
+    interactive : bool
+        Draw the spectra of other edges in the browser too, where the profile of least leak is known.
     version : str
         Of gpumask.
 
@@ -133,6 +144,8 @@ def report(advice, figures, *, command, inputs=(), warnings=(), version=""):
     if advice.goal == "subtraction":
         error = advice.sweep.details[picked_row(advice)]["subtraction_error"]
         pick.append(("error", f"{_cell(error, '.3f')} of the target's power, left of it and taken of the rest"))
+    if advice.least_leak is not None:
+        pick.append(("least leak", advice.least_leak.line()))
     parts = [page.paragraph(verdict, warning=not advice.passes), page.terms(pick)]
     if warnings:
         parts.append(page.items(warnings, warning=True))
@@ -148,6 +161,8 @@ def report(advice, figures, *, command, inputs=(), warnings=(), version=""):
         parts.append(page.section("How much hangs on the threshold", page.paragraph(text), _moved(advice)))
     parts.append(page.section("The front", picture["filmstrip"], _rows(rows, advice.front, picked_row(advice))))
     parts.append(page.section("Pick and neighbours in Fourier space", picture["spectra"], picture["fsc"]))
+    if interactive and advice.least_leak is not None:
+        parts.append(page.section("Other edges of the same base", *_other_edges(advice)))
     parts.append(page.section("What is not known", page.items(advice.unknowns)))
     parts.append(page.section("All masks", _rows(rows, range(len(rows)), picked_row(advice))))
     listed = [[what, path, digest] for what, path, digest in inputs]
@@ -173,6 +188,17 @@ def compared(advice):
 def picked_row(advice):
     """Number of the pick's row."""
     return advice.sweep.rows.index(advice.row)
+
+
+def _other_edges(advice):
+    """The preview, and what it shows."""
+    text = (
+        "The spectrum of any edge between the ends of the pick's own, on its base"
+        + (" as it is eroded" if advice.row["dilation_px"] < 0 else "")
+        + "; 1 up to where it begins, straight between whole pixels. More than 120 dB down it is rounding."
+    )
+    power = advice.sweep.details[picked_row(advice)]["power_db"]
+    return page.paragraph(text), preview.section(advice.least_leak, power)
 
 
 def _losers(advice):

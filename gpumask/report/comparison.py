@@ -29,6 +29,7 @@ LOOKS = (  # of the pick and two neighbours
     {"color": canvas.VERMILLION, "linestyle": (0, (6, 2)), "linewidth": 1.7},
     {"color": canvas.GREEN, "linestyle": (0, (1, 1)), "linewidth": 2.0},
 )
+LEAST = {"color": canvas.PURPLE, "linestyle": (0, (6, 2, 1, 2)), "linewidth": 1.7, "zorder": 5}  # of a fourth mask
 MARKS = ("*", "^", "s")
 LIMIT = {"color": "black", "linewidth": 0.8, "linestyle": (0, (1, 2)), "zorder": 1}
 UNFIT = {"touches_border", "anisotropic", "mask_fsc_high"}  # flags of masks that a criterion may rule out
@@ -240,7 +241,7 @@ def filmstrip(rows, masks, volume, voxel_size, *, picked=None):
     return canvas.encode(figure, "png")
 
 
-def spectra(sweep, shown):
+def spectra(sweep, shown, more=None):
     """Draw the mean power of the pick and its neighbours over frequency, in dB of zero frequency.
 
     Parameters
@@ -248,6 +249,8 @@ def spectra(sweep, shown):
     sweep : Sweep
     shown : list of int
         Rows, the pick first.
+    more : tuple of (str, list of float or None), optional
+        What another mask is called, and its spectrum.
 
     Returns
     -------
@@ -257,7 +260,12 @@ def spectra(sweep, shown):
     figure = canvas.new(7.0, 4.6)
     axes = figure.subplots()
     handles = [*_curves(axes, sweep, shown, "power_db"), *_target(axes, sweep)]
-    powers = np.concatenate([_numbers(sweep.details[i]["power_db"][1:]) for i in shown])
+    curves = [sweep.details[i]["power_db"] for i in shown]
+    if more is not None:
+        curves.append(more[1])
+        (line,) = axes.plot(sweep.frequency[1:], _numbers(more[1][1:]), **LEAST)
+        handles.insert(len(shown), (line, more[0]))
+    powers = np.concatenate([_numbers(curve[1:]) for curve in curves])
     lowest = min(powers[powers > FLOOR], default=-60)
     axes.set_ylim(10 * math.floor(lowest / 10), 3)
     axes.set_ylabel("mean power (dB, zero frequency = 0)")

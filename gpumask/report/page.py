@@ -1,4 +1,4 @@
-"""A page of HTML in one file: texts, tables and figures, nothing that has to be fetched and no script."""
+"""A page of HTML in one file: texts, tables and figures, nothing that has to be fetched."""
 
 from base64 import b64encode
 from html import escape
