@@ -26,7 +26,8 @@ WORDS = ("create", "regions", "resampling", "spectrum", "fsc", "start", "watersh
 @dataclass
 class Case:
     """One row: `run` is timed; `error` is how far its result is from the reference; `calls` is how many times `run`
-    does its work; `bytes` is what a voxel costs at the least, where a share of the copy is told."""
+    does its work; `bytes` is what a voxel costs at the least, where a share of the copy is told; `prepare` is called
+    before each run, untimed."""
 
     name: str
     run: object
@@ -34,6 +35,7 @@ class Case:
     rounds: int = 5
     calls: int = 1
     bytes: float = 8
+    prepare: object = None
     seconds: list = field(default_factory=list)
 
 
@@ -95,6 +97,8 @@ def measure(table):
     for turn in range(max(case.rounds for case in table.cases)):
         for case in table.cases:
             if turn < case.rounds:
+                if case.prepare is not None:
+                    case.prepare()
                 start = time.perf_counter()
                 case.run()
                 case.seconds.append((time.perf_counter() - start) / case.calls)

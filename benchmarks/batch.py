@@ -17,8 +17,8 @@ from pathlib import Path
 import numpy as np
 
 import gpumask
-from gpumask import io
-from gpumask.batching import holes
+from gpumask import io, uncached
+from gpumask.batching import rings
 
 from . import Case, Findings, Table
 from .create import DILATION, LEVEL, SOFT_EDGE, THREADS, particle
@@ -26,7 +26,7 @@ from .create import DILATION, LEVEL, SOFT_EDGE, THREADS, particle
 COUNT = 64
 BATCH, LOOP, TTMASK = "gpumask batch", "shell loop of gpumask create", "shell loop of ttmask"
 ALONE = f"compute alone, {THREADS} processes of 1 thread, the map in memory"
-READ, WRITE = "read alone, 1 process", "write and fsync alone, rows that are not 0"
+READ, WRITE = "read alone, past the system's cache", "write and fsync alone, rows that are not 0"
 IN_LOOP, IN_TTMASK = 8, 4  # of them, where each takes seconds
 ENTRY = [sys.executable, "-c", "import sys; from gpumask.cli import main; sys.exit(main())"]
 FLAGS = ["--threshold", str(LEVEL), "--dilate", str(DILATION), "--soft-edge", str(SOFT_EDGE), "--device", "cpu"]
@@ -61,16 +61,19 @@ def _tables(box, folder):
         io.write(path, gpumask.Volume(np.roll(volume, number, axis=2), 1.0))
     mask = gpumask.mask.soft_mask(gpumask.mask.threshold(volume, LEVEL), DILATION, SOFT_EDGE)
     written = filled_bytes(mask)
+    batched = _batch(folder, maps)
     ttmask = Path(sys.executable).with_name("ttmask")
     cases = [
-        Case(f"{BATCH} --dense", _batch(folder, maps, paths, "--dense"), None, 3, COUNT),
+        Case(f"{BATCH} --dense", _batch(folder, maps, "--dense"), None, 3, COUNT),
         Case(LOOP, _loop(folder, paths[:IN_LOOP]), None, 2, IN_LOOP),
         *([Case(TTMASK, _ttmask(folder, ttmask, paths[:IN_TTMASK]), None, 1, IN_TTMASK)] if ttmask.exists() else []),
         Case(ALONE, _compute(paths[0]), None, 3, COUNT),
         Case(READ, _read(paths), None, 3, COUNT),
         Case(WRITE, _write(folder, written), None, 3, COUNT),
-        Case(BATCH, _batch(folder, maps, paths), _error(folder, maps, paths, mask), 3, COUNT),
+        Case(BATCH, batched, _error(folder, mask, batched), 3, COUNT),
     ]
+    for case in cases:
+        case.prepare = lambda: _prepare(folder, paths)
     note = f"{written / mask.nbytes:.0%} of a mask's bytes are in rows that are not 0."
     title = f"{COUNT} maps of {box}³ from disk to disk, {THREADS} threads; seconds for one map"
     yield Table(title, cases, BATCH, note=note)
@@ -80,11 +83,12 @@ def _tables(box, folder):
 def filled_bytes(mask):
     """What the rows of a mask take that are not 0."""
     rows = np.ascontiguousarray(mask).view(np.uint8).reshape(mask.shape[0] * mask.shape[1], -1)
-    return sum(last - first for first, last in holes.runs(rows)) * rows.shape[1]
+    return int(rows.any(axis=1).sum()) * rows.shape[1]
 
 
-def _forget(paths):
-    """Out of the system's cache with them, as far as it lets go."""
+def _prepare(folder, paths):
+    """What was made before is gone, and the maps are out of the system's cache, as far as it lets go."""
+    shutil.rmtree(folder / "out", ignore_errors=True)
     for path in paths:
         with open(path, "rb") as stream:
             os.fsync(stream.fileno())
@@ -95,18 +99,16 @@ def _command(folder, source, *more):
     return [*ENTRY, "batch", str(source), "-o", str(folder / "out"), *FLAGS, *more]
 
 
-def _batch(folder, maps, paths, *more):
+def _batch(folder, maps, *more):
     def run():
-        shutil.rmtree(folder / "out", ignore_errors=True)
-        _forget(paths)
         subprocess.run(_command(folder, maps, *more), check=True, capture_output=True)
 
     return run
 
 
-def _error(folder, maps, paths, mask):
+def _error(folder, mask, run):
     """How far the first mask of a batch is from the library's; also the warm-up."""
-    _batch(folder, maps, paths)()
+    run()
     rows = [json.loads(line) for line in (folder / "out" / "results.jsonl").read_text().splitlines()]
     assert all(row["status"] == "done" for row in rows), rows
     return float(np.abs(io.load(folder / "out" / "map000_mask.mrc")[0].data - mask).max())
@@ -114,7 +116,6 @@ def _error(folder, maps, paths, mask):
 
 def _loop(folder, paths):
     def run():
-        _forget(paths)
         for path in paths:
             target = folder / "one.mrc"
             subprocess.run(
@@ -135,7 +136,6 @@ def _ttmask(folder, program, paths):
     ]
 
     def run():
-        _forget(paths)
         for path in paths:
             files = ["--input-map", str(path), "--output-mask", str(folder / "tt.mrc"), "--pixel-size", "1"]
             subprocess.run([str(program), "map2mask", *files, *options], check=True, capture_output=True)
@@ -155,19 +155,22 @@ def _compute(path):
 
 
 def _read(paths):
+    size = paths[0].stat().st_size
+    memory = memoryview(rings.Ring(1).take(size))
+
     def run():
-        _forget(paths)
         for path in paths:
-            io.load(path)
+            with open(path, "rb") as stream:
+                assert uncached.read(stream.fileno(), memory, size) == size
 
     return run
 
 
-def _write(folder, size):
+def _write(folder, size, count=COUNT):
     data = np.random.default_rng(0).bytes(size)
 
     def run():
-        for _ in range(COUNT):
+        for _ in range(count):
             io.write_files([(folder / "alone", [data])], overwrite=True)
 
     return run

@@ -1,14 +1,19 @@
 """The soft mask on a GPU: its kernels apart and together, against a copy, the EDT of CuPy and the CPU."""
 
 import math
+import os
+import shutil
+import statistics
+import tempfile
+from pathlib import Path
 
 import numpy as np
 
 import gpumask
-from gpumask import backend, cuda, local_resolution
+from gpumask import backend, cuda, io, local_resolution, pipeline
 from gpumask.errors import DeviceNotFound
 
-from . import Case, Table, fsc, spectrum, watershed
+from . import Case, Findings, Table, batch, fsc, spectrum, watershed
 from .create import DILATION, LEVEL, SOFT_EDGE, _has, particle
 
 BOXES = (128, 256, 512, 1024)
@@ -20,6 +25,7 @@ EDT_BOX = 512  # ~90 bytes a voxel
 CHAIN_BOX = 512  # and more: a mask and its shell power, one after the other
 FSC_BOXES = (256, 512)
 WATERSHED_BOXES = (256, 512)
+BATCH_BOX, BATCH_COUNT = 512, 16  # maps of 0.5 GB, so that one that waits for the first hardly counts
 PARTICLE_BOX = 256  # larger ones repeat its voxels: to smooth noise takes 36 s at 512³ and minutes at 1024³
 CALLS = 10  # launched together, so that the host's part of a call hides behind the device's
 
@@ -44,6 +50,8 @@ def tables(box):
             yield half_maps(edge)
         if edge in WATERSHED_BOXES:
             yield regions(edge, bandwidth)
+        if edge == BATCH_BOX:
+            yield from batches(edge, BATCH_COUNT)
 
 
 def timed(function, calls=1):
@@ -256,13 +264,19 @@ def regions(box, bandwidth):
     return Table(f"Watershed: {box}³, resident", cases, cases[0].name, box**3, bandwidth, note)
 
 
-def against_peers(box, bandwidth):
-    """threshold → dilation → soft edge of a particle, resident on the device."""
+def resident_particle(box):
+    """The particle in a box of any size, on the device."""
     cupy = cuda.cupy()
     device = cupy.asarray(particle(min(box, PARTICLE_BOX)))
     for axis in range(3):
         device = device.repeat(-(-box // PARTICLE_BOX), axis)
-    device = cupy.ascontiguousarray(device[:box, :box, :box])
+    return cupy.ascontiguousarray(device[:box, :box, :box])
+
+
+def against_peers(box, bandwidth):
+    """threshold → dilation → soft edge of a particle, resident on the device."""
+    cupy = cuda.cupy()
+    device = resident_particle(box)
     volume = device.get()
 
     def ours(array):
@@ -296,3 +310,44 @@ def against_peers(box, bandwidth):
     title = f"A mask: {box}³, dilation {DILATION} px, edge {SOFT_EDGE} px, resident"
     note = f"The mask fills {share:.0f} % of the box. A copy moves {bandwidth / 1e9:.0f} GB/s."
     return Table(title, cases, "gpumask, GPU", box**3, bandwidth, note)
+
+
+def batches(box, count):
+    """Masks of many maps from disk to disk, and what the disk, the bus and the device alone take for them."""
+    cupy = cuda.cupy()
+    folder = Path(tempfile.mkdtemp(prefix="gpumask-bench-", dir=os.environ.get("GPUMASK_BENCH_FOLDER")))
+    try:
+        maps = folder / "maps"
+        maps.mkdir()
+        device = gpumask.Volume(resident_particle(box), 1.0)
+        host = device.data.get()
+        paths = [maps / f"map{number:03}.mrc" for number in range(count)]
+        for number, path in enumerate(paths):
+            io.write(path, gpumask.Volume(np.roll(host, number, axis=2), 1.0))
+        recipe = gpumask.MaskRecipe(threshold=str(LEVEL), dilation=f"{DILATION}px", soft_edge=f"{SOFT_EDGE}px")
+        mask = pipeline.make(device, recipe).volume.data.get()
+        pinned = np.frombuffer(cupy.cuda.alloc_pinned_memory(host.nbytes), np.float32, host.size).reshape(host.shape)
+        there = cupy.empty_like(device.data)
+        run = batch._batch(folder, maps, "--device", "cuda")
+        disk = ["read alone, past the system's cache", "write and fsync alone, rows that are not 0"]
+        bus = ["pinned copy to the device alone", "pinned copy from the device alone"]
+        cases = [
+            Case(batch.BATCH, run, batch._error(folder, mask, run), 3, count),
+            Case(disk[0], batch._read(paths), None, 3, count),
+            Case(disk[1], batch._write(folder, batch.filled_bytes(mask), count), None, 3, count),
+            Case(bus[0], timed(lambda: there.set(pinned), CALLS), None, 3, CALLS),
+            Case(bus[1], timed(lambda: there.get(out=pinned), CALLS), None, 3, CALLS),
+            Case("mask alone, resident", timed(lambda: pipeline.make(device, recipe)), None, 3),
+        ]
+        for case in cases:
+            case.prepare = lambda: batch._prepare(folder, paths)
+        yield Table(f"{count} maps of {box}³ from disk to disk; seconds for one map", cases, batch.BATCH)
+        seconds = {case.name: statistics.median(case.seconds) for case in cases}
+        shares = (
+            ("share of the disk's rate", sum(seconds[name] for name in disk)),
+            ("share of the bus's rate, both directions at a time", max(seconds[name] for name in bus)),
+        )
+        rows = [{"name": name, "measured": f"{alone / seconds[batch.BATCH]:.0%}"} for name, alone in shares]
+        yield Findings("A batch against what it cannot do without", ("measured",), rows)
+    finally:
+        shutil.rmtree(folder)

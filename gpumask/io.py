@@ -19,9 +19,8 @@ from pathlib import Path
 import numpy as np
 from mrcfile.dtypes import HEADER_DTYPE
 
-from gpumask import backend, units
-from gpumask._cpu import statistics
-from gpumask._cpu.statistics import of_chunks
+from gpumask import backend, uncached, units
+from gpumask._cpu.statistics import PIECE, of_chunks, of_pieces
 from gpumask.errors import (
     GpumaskError,
     GpumaskWarning,
@@ -41,6 +40,8 @@ PACKED_RATIO = {b"\x1f\x8b": 1100, b"BZ": 30000}  # what deflate and bzip2 can s
 TRAILING_READ = 1 << 16
 RIGHT_ANGLE = 0.01  # degrees
 LABELS, LABEL_LENGTH = 10, 80
+LONG_HEADER = 1 << 20  # bytes; a longer one is not read into memory
+NOT_FINITE = "the data hold NaN or Inf, which no reader accepts"
 
 
 def read(path, device="cpu", *, voxel_size=None, nan_to=None):
@@ -120,14 +121,25 @@ class Slabs:
                 f"{available / 2**30:.1f} GiB are free"
             )
 
-    def whole(self):
-        """The whole file as a Volume."""
+    def whole(self, room=None):
+        """The whole file as a Volume.
+
+        Parameters
+        ----------
+        room : callable, optional
+            ``room(size)`` gives memory for the file up to the end of its data, see :func:`gpumask.uncached.read`; the
+            volume lies in it where the data are float32 as stored.
+        """
         self._check_memory()
-        with _refusals(self.path), _open(self.path) as (stream, _):
-            stream.seek(self.start)
-            data = self._read(stream, self.stored[0]).transpose(self.order)
+        with _refusals(self.path), _open(self.path) as (stream, size):
+            if room is None or self.start > LONG_HEADER:
+                stream.seek(self.start)
+                data = self._read(stream, self.stored[0])
+            else:
+                data = self._read_image(stream, room, is_packed=size is None)
+            data = data.transpose(self.order)
             self._note_trailing(stream)
-        return Volume(self._cleaned(np.ascontiguousarray(data, np.float32)), self.voxel_size, self.header)
+        return Volume(self._cleaned(np.require(data, np.float32, "CA")), self.voxel_size, self.header)
 
     def slabs(self, planes):
         """Consecutive float32 arrays of at most `planes` z planes, from the first plane on."""
@@ -145,13 +157,27 @@ class Slabs:
 
     def _read(self, stream, sections):
         data = np.empty((sections, *self.stored[1:]), self.dtype)
-        got = _read_into(stream, memoryview(data.reshape(-1)).cast("B"))
-        if got < data.nbytes:
+        self._check_read(_read_into(stream, _bytes(data)), data.nbytes)
+        return data
+
+    def _read_image(self, stream, room, is_packed):
+        count = math.prod(self.stored)
+        size = self.start + count * self.dtype.itemsize
+        memory = room(size)
+        if is_packed:
+            stream.seek(self.start)
+            got = self.start + _read_into(stream, memoryview(memory)[self.start : size])
+        else:
+            got = uncached.read(stream.fileno(), memoryview(memory), size)
+        self._check_read(got, size)
+        return np.frombuffer(memory, self.dtype, count, self.start).reshape(self.stored)
+
+    def _check_read(self, got, size):
+        if got < size:
             raise InputRefused(
-                f"{self.path}: truncated: the header claims {units.by(self.stored)} voxels, {data.nbytes - got} bytes "
+                f"{self.path}: truncated: the header claims {units.by(self.stored)} voxels, {size - got} bytes "
                 "of them or more are missing; copy or download it again"
             )
-        return data
 
     def _cleaned(self, data):
         bad = data.size - np.count_nonzero(np.isfinite(data))
@@ -237,8 +263,15 @@ def write(path, volume, *, mode="float32", overwrite=False, label=None):
 
 def encode(volume, mode="float32", label=None):
     """Header and data of the MRC file for `volume`, as two buffers."""
+    return encode_pieces(volume, mode, label)[:2]
+
+
+def encode_pieces(volume, mode="float32", label=None):
+    """:func:`encode`, then of each piece of the data whether it has a byte other than 0, and the bytes of a piece."""
     data = _as_mode(backend.to_numpy(volume.data), mode)
-    return _encode_header(volume.shape, volume.voxel_size, volume.header, mode, label, statistics(data)), _bytes(data)
+    found, filled = of_pieces(data)
+    header = _encode_header(volume.shape, volume.voxel_size, volume.header, mode, label, found)
+    return header, _bytes(data), filled, PIECE * data.itemsize
 
 
 def encode_slabs(stream, shape, voxel_size, header, mode, label, slabs):
@@ -261,6 +294,8 @@ def encode_slabs(stream, shape, voxel_size, header, mode, label, slabs):
 
 
 def _encode_header(shape, voxel_size, facts, mode, label, found):
+    if not all(map(math.isfinite, found)):
+        raise InputRefused(NOT_FINITE)
     labels = (*facts.labels[: LABELS - 1], label) if label else facts.labels[:LABELS]
     if not all(-(1 << 31) <= n < 1 << 31 for n in facts.nstart):
         raise InputRefused(f"NSTART {units.by(facts.nstart)} does not fit in a header")
@@ -516,12 +551,14 @@ def _as_mode(data, mode):
     wanted = MODES[OUTPUT_MODES[mode]]
     if data.dtype.kind not in "biuf":
         raise InputRefused(f"only real numbers can be written, got {data.dtype}")
+    if data.dtype == wanted == np.float32:  # whether all are finite, their statistics say
+        return np.ascontiguousarray(data)
     if mode == "int8" and not np.isin(data, (0, 1)).all():
         raise InputRefused("int8 holds binary masks only, this one has a soft edge; write float32 or float16")
     if mode == "labels" and not (data.min() >= 0 and data.max() <= 65535 and (data == np.floor(data)).all()):
         raise InputRefused("labels must be whole numbers from 0 to 65535; write float32")
     if not np.isfinite(data).all():
-        raise InputRefused("the data hold NaN or Inf, which no reader accepts")
+        raise InputRefused(NOT_FINITE)
     low, high = float(data.min()), float(data.max())
     limit = float(np.finfo(wanted if wanted.kind == "f" else np.float32).max)
     if max(-low, high) > limit:

@@ -287,7 +287,7 @@ def test_a_torn_line_is_cut_off_and_told(tmp_path):
     whole = ledger.line(row())
     (tmp_path / "results.jsonl").write_bytes(whole + whole[:30])
     book = ledger.Ledger(tmp_path)
-    book.open()
+    book.open([], "", 0)
     book.append(row("b"))
     book.close()
     assert (tmp_path / "results.jsonl").read_bytes() == whole + ledger.line(row("b"))
@@ -303,7 +303,7 @@ def test_lines_that_are_no_rows_do_not_count_and_are_told(tmp_path):
 
 def test_a_line_is_whole_or_not_there(tmp_path, monkeypatch):
     book = ledger.Ledger(tmp_path)
-    book.open()
+    book.open([], "", 0)
     book.append(row())
     write = os.write
     monkeypatch.setattr(os, "write", lambda handle, data: write(handle, data[:10]))
@@ -334,28 +334,166 @@ def test_a_lock_of_a_process_that_is_gone_is_taken(tmp_path, change):
         assert locks.holder_of(path) == locks.me()
 
 
-@pytest.mark.parametrize(
-    "text", [json.dumps(locks.me() | {"host": "elsewhere"}), "", "[]"], ids=["another host", "empty", "no lock"]
-)
-def test_a_lock_that_cannot_be_judged_is_left_and_says_how_to_remove_it(tmp_path, text):
+@pytest.mark.parametrize("text", ["", "[]", "\0\0"])
+def test_a_lock_that_a_crash_of_the_machine_has_spoiled_is_taken(tmp_path, monkeypatch, text):
     path = tmp_path / "results.lock"
+    path.write_text(text)
+    with locks.held(path) as crashed:
+        assert crashed
+        assert locks.holder_of(path) == locks.me()
+    path.write_text(text)
+    monkeypatch.setattr(locks, "fcntl", None)
+    with pytest.raises(WriteFailed, match="does not say which run .* remove the file"), locks.held(path):
+        pass
+    assert path.read_text() == text
+
+
+def test_a_lock_of_another_host_is_left_and_says_how_to_remove_it(tmp_path):
+    path = tmp_path / "results.lock"
+    text = json.dumps(locks.me() | {"host": "elsewhere"})
     path.write_text(text)
     with pytest.raises(WriteFailed, match=f"{path}: .* remove the file"), locks.held(path):
         pass
     assert path.read_text() == text
 
 
-def test_only_one_of_many_takes_a_stale_lock(tmp_path):
+def test_two_locks_that_exclude_each_other_are_looked_at_after_ones_own_is_there(tmp_path):
+    mine, other = tmp_path / "results.lock", tmp_path / "results.1-of-2.lock"
+
+    def others():
+        assert locks.holder_of(mine) == locks.me()
+        other.write_text(json.dumps(locks.me()))  # it has come at the same moment
+        return [other]
+
+    with pytest.raises(WriteFailed, match="results.1-of-2.lock"), locks.held(mine, others):
+        pass
+    assert [path.name for path in tmp_path.iterdir()] == [other.name]
+
+
+@pytest.mark.parametrize(
+    "text", [None, json.dumps(locks.me() | {"pid": 2**22 + 1})], ids=["alone", "beside a stale one"]
+)
+def test_a_run_in_another_namespace_of_process_ids_lives(tmp_path, text):
     path = tmp_path / "results.lock"
-    path.write_text(json.dumps(locks.me() | {"start": 1}))
-    code = (
-        "import sys, time\nfrom gpumask.batching import locks\nfrom gpumask.errors import WriteFailed\n"
-        "try:\n  with locks.held(sys.argv[1]): print('mine', flush=True); time.sleep(3)\n"
-        "except WriteFailed: print('refused')\n"
-    )
-    runs = [subprocess.Popen([sys.executable, "-c", code, path], stdout=subprocess.PIPE, text=True) for _ in range(4)]
-    said = sorted(run.communicate(timeout=60)[0].strip() for run in runs)
-    assert said == ["mine", "refused", "refused", "refused"]
+    if text is not None:
+        path.write_text(text)
+    code = "import sys\nfrom gpumask.batching import locks\nwith locks.held(sys.argv[1]): print(flush=True); input()\n"
+    inside = ["unshare", "--pid", "--fork", "--mount-proc", sys.executable, "-c", code, str(path)]
+    with subprocess.Popen(inside, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL) as run:
+        if not run.stdout.readline():
+            pytest.skip("namespaces of process ids cannot be made here")
+        with pytest.raises(WriteFailed, match="works in this folder; wait"), locks.held(path):
+            pass
+        run.communicate(b"\n")
+    with locks.held(path) as crashed:
+        assert not crashed
+
+
+RACE = """
+import os, sys, time
+from pathlib import Path
+from gpumask.batching import locks
+from gpumask.errors import WriteFailed
+if sys.argv[1] == "no flock":
+    locks.fcntl = None
+for path in map(Path, sys.argv[2:]):
+    print("ready", flush=True)
+    input()
+    try:
+        with locks.held(path):
+            print("mine", flush=True)
+            input()
+    except WriteFailed:
+        print("refused", flush=True)
+        input()
+"""
+
+
+@pytest.mark.parametrize("flock", ["flock", "no flock"])
+def test_only_one_of_many_takes_a_stale_lock(tmp_path, flock):
+    paths = [tmp_path / str(number) / "results.lock" for number in range(25)]
+    for path in paths:
+        path.parent.mkdir()
+        path.write_text(json.dumps(locks.me() | {"start": 1}))
+    command = [sys.executable, "-c", RACE, flock, *map(str, paths)]
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True, "bufsize": 1}
+    runs = [subprocess.Popen(command, **pipes) for _ in range(6)]
+    try:
+        for wanted in (["ready"] * 6, ["mine", *["refused"] * 5]) * len(paths):
+            assert sorted(run.stdout.readline().strip() for run in runs) == wanted
+            for run in runs:
+                run.stdin.write("\n")
+    finally:
+        for run in runs:
+            run.communicate(timeout=60)
+    assert not [name for path in paths for name in path.parent.iterdir()]
+
+
+def test_a_row_that_comes_again_is_the_newest(tmp_path):
+    first, second = ledger.line(row(status="failed")), ledger.line(row(status="skipped"))
+    (tmp_path / "results.jsonl").write_bytes(first + second + first)
+    assert ledger.Ledger(tmp_path).counting("a") == first
+    ledger.merge(tmp_path)
+    assert ledger.Ledger(tmp_path).counting("a") == first
+
+
+def test_of_several_ledgers_the_row_counts_that_is_done_and_whose_files_are_there(tmp_path):
+    (tmp_path / "a").write_text("mask")
+    there, gone = {"files": {"a": 4}}, {"files": {"a": 5}}
+    lines = [ledger.line(row(**one)) for one in (
+        {"metrics": there}, {"recipe_hash": "other"}, {"metrics": gone}, {"status": "failed"})]  # fmt: skip
+    for number, line in enumerate(lines, 1):
+        (tmp_path / f"results.{number}-of-4.jsonl").write_bytes(line)
+    book = ledger.Ledger(tmp_path)
+    assert book.counting("a") == lines[1]  # without files of its own nothing of it can be gone
+    assert book.counting("a", recipe_hash="r") == lines[0]
+    (tmp_path / "a").unlink()
+    assert book.counting("a", recipe_hash="r") == lines[3]
+    assert book.counting("a", recipe_hash="none") is None
+
+
+def test_what_is_spoiled_on_record_is_left_out(tmp_path):
+    paths = maps(tmp_path / "maps", 2)
+    out = tmp_path / "out"
+    gm.batch(paths, out, **MASK)
+    with (out / "results.outputs").open("ab") as stream:
+        stream.write(b"\0\0\0\n[half a li")
+    assert gm.batch(paths, out, **MASK)["finished"] == 2
+    check(out, paths)
+
+
+def test_a_file_that_took_the_place_of_a_failed_or_of_a_done_item_is_left_alone(tmp_path):
+    paths = maps(tmp_path / "maps", 2)
+    nan = block()
+    nan[0, 0, 0] = np.nan
+    with paths[0].open("r+b") as stream:
+        stream.seek(1024)
+        stream.write(nan.tobytes())
+    out = tmp_path / "out"
+    assert gm.batch(paths, out, **MASK)["failed"] == 1
+    mine = [(out / f"map00{number}_mask.mrc", gm.Volume(block(shift=number + 1), 1.5)) for number in (0, 1)]
+    for path, volume in mine:
+        gm.write(path, volume, overwrite=True)
+    kept = [path.read_bytes() for path, _ in mine]
+    done = gm.batch(paths, out, nan_to=0, **MASK)
+    assert (done["done"], done["skipped"]) == (0, 2)
+    assert [path.read_bytes() for path, _ in mine] == kept
+    assert gm.batch(paths, out, nan_to=0, overwrite=True, **MASK)["done"] == 2
+    assert gm.batch(paths, out, **{**MASK, "soft_edge": "4px", "nan_to": 1})["done"] == 2  # now they are the batch's
+
+
+def test_the_summary_tells_of_what_was_not_begun_and_counts_by_the_present_parameters(tmp_path):
+    paths = maps(tmp_path / "maps", 4)
+    out = tmp_path / "out"
+    gm.batch(paths, out, **MASK)
+    done = gm.batch(paths, out, limit=1, **{**MASK, "soft_edge": "4px"})
+    assert (done["done"], done["left"]) == (1, 3)
+    document = json.loads((out / "summary.json").read_text())
+    assert (document["items"], document["done"], document["left"]) == (4, 1, 3)
+    with (out / "summary.csv").open(newline="") as stream:
+        table = list(csv.DictReader(stream))
+    assert [row["status"] for row in table] == ["done", "left", "left", "left"]
+    assert [row["input"] for row in table] == list(map(str, paths))
 
 
 def test_the_limits_of_cgroups_and_slurm_count(tmp_path, monkeypatch):

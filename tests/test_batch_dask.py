@@ -1,7 +1,10 @@
 """The items of a batch on a Dask cluster of several processes."""
 
+import json
 import os
 import signal
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -53,6 +56,31 @@ def test_the_flag_takes_an_address(tmp_path, cluster, capsys):
     assert main([*command, "--dask", cluster.scheduler_address]) == 0
     assert "2 threads of the cluster" in capsys.readouterr().err
     check(tmp_path / "out", paths)
+
+
+def test_a_scheduler_that_is_lost_ends_the_run_and_not_the_items(tmp_path, capsys):
+    paths = maps(tmp_path / "maps", 30)
+    out, address = tmp_path / "out", tmp_path / "scheduler.json"
+    environment = {**os.environ, "PYTHONPATH": str(Path(gm.__file__).parents[1])}
+    options = ["--scheduler-file", str(address), "--no-dashboard"]
+    commands = (["scheduler", "--host", "127.0.0.1", "--port", "0"], ["worker", "--nthreads", "1", "--no-nanny"])
+    daemons = [
+        subprocess.Popen([sys.executable, "-m", f"distributed.cli.dask_{name}", *more, *options], env=environment,
+                         stderr=subprocess.DEVNULL) for name, *more in commands]  # fmt: skip
+    try:
+        with distributed.Client(scheduler_file=str(address), timeout="60s", set_as_default=False) as client:
+            client.wait_for_workers(1, timeout=60)
+            done = gm.batch(paths, out, client=client, progress=lambda event: daemons[0].kill(), **MASK)
+    finally:
+        for daemon in daemons:
+            daemon.kill()
+            daemon.wait()
+    assert "connection to the Dask scheduler was lost" in done["stopped"]
+    assert done["not_done"] == []
+    assert done["left"] > 0
+    assert json.loads((out / "summary.json").read_text())["left"] == done["left"]
+    assert main(["batch", str(tmp_path / "maps"), "-o", str(out), *FLAGS]) == 0
+    check(out, paths)
 
 
 def test_an_address_without_a_scheduler_is_refused(tmp_path, monkeypatch):

@@ -15,7 +15,7 @@ import pytest
 from batches import FLAGS, GPUMASK, MASK, block, check, check_names, maps, rows
 
 import gpumask as gm
-from gpumask.batching import locks, operations, work
+from gpumask.batching import lanes, locks, operations, work
 from gpumask.cli import main
 from gpumask.errors import WriteFailed
 
@@ -87,6 +87,42 @@ def test_killed_at_random_moments_and_run_again(tmp_path):
     finished = [int(text.split(" done before")[0].rsplit(" ", 1)[1]) for text in told if " done before" in text]
     assert finished == sorted(finished)
     assert finished[-1] > MOMENTS // 2
+
+
+def test_a_file_that_a_killed_run_left_without_a_row_is_replaced(tmp_path):
+    paths = maps(tmp_path / "maps", 3)
+    out = tmp_path / "out"
+    gm.batch(paths, out, **MASK)
+    # killed before its first row and its end: the record of a run under way, and an output of it
+    (out / "results.jsonl").write_bytes(b"".join((out / "results.jsonl").read_bytes().splitlines(keepends=True)[:1]))
+    record = (out / "results.outputs").read_text().splitlines(keepends=True)
+    (out / "results.outputs").write_text("".join(record[:-1]))
+    left = [out / f"map00{number}_mask.mrc" for number in range(3) if not shared(rows(out), number)]
+    for path in left:
+        path.write_bytes(path.read_bytes()[:-4] + b"\0\0\0\0")
+    assert gm.batch(paths, out, limit=1, **MASK)["left"] == 1
+    done = gm.batch(paths, out, **MASK)  # what was not begun by the run in between is still known
+    assert (done["finished"], done["done"], done["skipped"]) == (2, 1, 0)
+    check(out, paths)
+
+
+def shared(found, number):
+    return any(row["output"] == f"map00{number}_mask.mrc" for row in found)
+
+
+def test_temporary_files_go_only_where_a_run_was_killed(tmp_path):
+    paths = maps(tmp_path / "maps", 1)
+    items = [{"input": paths[0], "output": "below/one.mrc"}]
+    out = tmp_path / "out"
+    gm.batch(items, out, **MASK)
+    left = [out / f".gpumask-{2**22 + 1}-00ff00ff.tmp", out / "below" / f".gpumask-{2**22 + 1}-00ff00ff.tmp"]
+    for path in left:  # of a program on another host, as far as is known
+        path.write_text("half a mask")
+    assert gm.batch(items, out, **MASK)["finished"] == 1
+    assert all(path.exists() for path in left)
+    (out / "results.lock").write_text(json.dumps(locks.me() | {"pid": 2**22 + 1}))
+    assert gm.batch(items, out, **MASK)["finished"] == 1
+    assert not any(path.exists() for path in left)
 
 
 def test_an_interrupt_ends_it_cleanly(tmp_path):
@@ -247,11 +283,11 @@ def test_an_input_that_changes_while_it_is_read_is_a_failed_row(tmp_path, monkey
     settings = operations.of("create").settings(MASK)
     task = {"do": "create", "input": str(path), "output": "one.mrc", "folder": str(tmp_path / "out"), "device": "cpu",
             "settings": settings, "recipe_hash": "x", "slabs": None, "dense": False}  # fmt: skip
-    one = work.of(task)
+    one = work.of(task, lanes.Lanes())
     whole = gm.io.Slabs.whole
 
-    def rewritten(source):
-        volume = whole(source)
+    def rewritten(source, room):
+        volume = whole(source, room)
         os.utime(path, ns=(5, 5))
         return volume
 

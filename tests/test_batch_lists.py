@@ -1,7 +1,9 @@
 """What a list says, which outputs follow from it, and what is refused before anything is begun."""
 
+import _thread
 import json
 import os
+import threading
 from pathlib import Path
 
 import pytest
@@ -105,6 +107,50 @@ def test_relative_names_count_from_here_or_from_the_list(tmp_path, monkeypatch):
     assert [one.input for one in items("list.txt", **MASK)] == [wanted]
 
 
+def test_all_files_of_a_list_count_from_one_folder(tmp_path, monkeypatch):
+    folder = tmp_path / "lists"
+    maps(folder, 2)
+    (folder / "recipe.json").write_text(json.dumps({"recipe": {"threshold": "0.4"}}))
+    (folder / "fsc.csv").write_text("half1,half2,mask,reference\nmap000.mrc,map001.mrc,m.mrc,r.mrc\n")
+    (folder / "create.csv").write_text("input,like,recipe\nmap000.mrc,map001.mrc,recipe.json\n")
+    monkeypatch.chdir(tmp_path)
+    (pair,) = items("lists/fsc.csv", do="fsc")
+    assert pair.settings == {
+        "half2": str(folder / "map001.mrc"),
+        "mask": str(folder / "m.mrc"),
+        "reference": str(folder / "r.mrc"),
+    }
+    (one,) = items("lists/create.csv")
+    assert (one.input, one.settings["like"]) == (str(folder / "map000.mrc"), str(folder / "map001.mrc"))
+    assert one.settings["recipe"]["threshold"] == "0.4"
+
+
+def test_every_parameter_that_names_a_file_is_known_to_lists():
+    of_all = {name for operation in operations.OPERATIONS.values() for name in operation.paths}
+    assert set(lists.PATHS) == of_all | {"recipe"}
+
+
+def test_columns_of_relion_that_a_verb_has_no_use_for_are_passed_over(tmp_path):
+    columns = ["rlnReferenceImage", "rlnMaskName", "rlnUnfilteredMapHalf1", "rlnUnfilteredMapHalf2", "rlnClassNumber"]
+    head = "data_\nloop_\n" + "".join(f"_{name}\n" for name in columns)
+    (tmp_path / "all.star").write_text(f"{head}/r.mrc /m.mrc /1.mrc /2.mrc 7\n")
+    found = {do: items(tmp_path / "all.star", do=do, **given) for do, given in
+             (("create", MASK), ("spectrum", {}), ("fsc", {}))}  # fmt: skip
+    assert {do: one.input for do, (one,) in found.items()} == {
+        "create": "/r.mrc",
+        "spectrum": "/m.mrc",
+        "fsc": "/1.mrc",
+    }
+    assert found["spectrum"][0].settings == {"half1": "/1.mrc", "half2": "/2.mrc"}
+    assert found["fsc"][0].settings == {"half2": "/2.mrc", "mask": "/m.mrc"}
+
+
+def test_lines_of_a_text_end_where_those_of_a_file_do(tmp_path):
+    names = ["a\u2028b.mrc", "c\x85d.mrc", "e\x0bf.mrc", "g\x0ch.mrc", "i\rj.mrc", "k.mrc\u2028"]
+    (tmp_path / "list.txt").write_bytes("\r\n".join(names).encode())
+    assert [Path(one.input).name for one in items(tmp_path / "list.txt", **MASK)] == names
+
+
 def test_inputs_of_one_name_take_the_name_of_their_folder(tmp_path):
     first, second = maps(tmp_path / "a", 2), maps(tmp_path / "b", 1)
     names = [name for _, name in planned([*first, *second], tmp_path / "out")]
@@ -143,6 +189,23 @@ def test_outputs_stay_in_the_folder(tmp_path, output, said):
     assert {path.name for path in folder.iterdir()} == {"out", "link.mrc"}
 
 
+@pytest.mark.parametrize("name", ["n" * 300 + ".mrc", "deep/" * 1000 + "one.mrc"])
+def test_names_that_no_system_takes_are_refused(tmp_path, name):
+    (path,) = maps(tmp_path / "maps", 1)
+    with pytest.raises(UsageError, match="item 1: the output .* is too long; systems take 255 bytes"):
+        gm.batch([{"input": path, "output": name}], tmp_path / "out", **MASK)
+    with pytest.raises(UsageError, match="is too long"):
+        gm.batch([path], tmp_path / ("d" * 300), **MASK)
+
+
+def test_an_output_does_not_lie_in_another(tmp_path):
+    first, second = maps(tmp_path, 2)
+    rows = [{"input": first, "output": "deep/x.mrc/y.mrc"}, {"input": second, "output": "deep/x.mrc"}]
+    for pair in (rows, rows[::-1]):
+        with pytest.raises(UsageError, match=r"the output deep/x\.mrc/y\.(mrc|json) lies in what is an output of item"):
+            gm.batch(pair, tmp_path / "out", **MASK)
+
+
 def test_an_output_is_never_an_input(tmp_path):
     (path,) = maps(tmp_path, 1)
     with pytest.raises(UsageError, match="is the input"):
@@ -168,6 +231,10 @@ def test_an_output_is_never_an_input(tmp_path):
     ("a\0b", "a.txt", "is no list"),
     ("data_\nloop_\n_rlnImageName\n1@a.mrcs\n", "a.star", "has no loop"),
     ('input\n"a.mrc\n', "a.csv", "not CSV"),
+    ("input,input\na.mrc,b.mrc\n", "a.csv", "more than one column input"),
+    ("input,soft-edge,soft_edge\na.mrc,1,2\n", "a.csv", "more than one column soft_edge"),
+    ("input,dilate,dilation\na.mrc,1,2\n", "a.csv", "row 1: give dilate or dilation, not both"),
+    ("data_\nloop_\n_map\n_rlnReferenceImage\na.mrc b.mrc\n", "a.star", "more than one column map"),
 ])  # fmt: skip
 def test_a_list_that_cannot_be_used_is_refused_by_its_line(tmp_path, text, name, said):
     (tmp_path / name).write_text(text)
@@ -184,6 +251,46 @@ def test_lists_that_are_not_there(tmp_path):
         items([7], threshold=1)
     with pytest.raises(UsageError, match="create, spectrum, fsc, got 'sharpen'"):
         gm.batch([], tmp_path, "sharpen")
+
+
+def test_one_file_has_one_spelling(tmp_path, monkeypatch):
+    (tmp_path / "link").symlink_to(tmp_path / "data")
+    first, second, other = (maps(tmp_path / "data" / name, 1)[0] for name in "abc")
+    monkeypatch.chdir(tmp_path / "data" / "a")
+    for spelled in (tmp_path / "link", Path("..")):
+        for a, b, like in ((first, second, other), *[[spelled / x / "map000.mrc" for x in "abc"]]):
+            found = items([a, b], like=like, **MASK)
+            assert [one.output for one in found] == ["a_map000_mask.mrc", "b_map000_mask.mrc"]
+            assert found[0].settings["like"] == str(other)
+    assert items(["map000.mrc", second], **MASK)[0].output == "a_map000_mask.mrc"
+
+
+def test_what_is_no_file_is_refused(tmp_path):
+    (path,) = maps(tmp_path, 1)
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(UsageError, match="item 2: .*pipe: is a pipe or a device"):
+        gm.batch([path, tmp_path / "pipe"], tmp_path / "out", **MASK)
+    with pytest.raises(UsageError, match="item 1: .*pipe: is a pipe or a device"):
+        gm.batch([path], tmp_path / "out", like=tmp_path / "pipe", **MASK)
+    for given, more in ("a\0b.mrc", {}), (path, {"like": "a\0b.mrc"}):
+        with pytest.raises(UsageError, match=r"item 1: input 'a\\x00b\.mrc' is no name of a file"):
+            gm.batch([given], tmp_path / "out", **MASK, **more)
+
+
+def test_an_interrupt_does_not_wait_for_a_file_system_that_hangs():
+    answer, asked = threading.Event(), threading.Event()
+
+    def hang(_):
+        if not asked.is_set():
+            asked.set()
+            _thread.interrupt_main()
+        answer.wait()
+
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            plans._each(hang, range(3))
+    finally:
+        answer.set()
 
 
 def test_names_that_are_not_utf8_survive(tmp_path):

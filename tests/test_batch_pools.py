@@ -1,7 +1,12 @@
 """Which items are under way together, on which devices, and what the pages about it say."""
 
+import errno
+import fcntl
+import os
 import re
 import shlex
+import threading
+import time
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -10,8 +15,8 @@ import pytest
 from batches import MASK, maps
 
 import gpumask as gm
-from gpumask import cli, mask
-from gpumask.batching import disks, holes, pools, resources
+from gpumask import cli, mask, uncached
+from gpumask.batching import disks, holes, pools, resources, rings
 from gpumask.batching.plans import Item
 
 DOCUMENTS = Path(__file__).resolve().parents[1] / "docs"
@@ -65,8 +70,8 @@ def test_items_go_to_workers_in_order_and_no_more_than_three_each(monkeypatch):
 def test_boxes_of_mixed_sizes_stay_within_the_budget(monkeypatch):
     from collections import deque
 
-    made = pool(monkeypatch, 4, 10 * GB + 4 * pools.PROCESS_BYTES)
-    waiting, most, order = deque(items(1, 7, 1, 1, 30, 1, 1, 6, 6, 1)), 0, []
+    made = pool(monkeypatch, 4, 12 * GB + 4 * pools.PROCESS_BYTES)
+    waiting, most, order = deque(items(1, 5, 1, 1, 30, 1, 1, 1, 6, 6)), 0, []
     while waiting or made._under_way():
         made._hand_out(waiting, deque())
         used = sum(worker.bytes() for worker in made.workers)
@@ -78,6 +83,24 @@ def test_boxes_of_mixed_sizes_stay_within_the_budget(monkeypatch):
         worker.items.pop(order[-1])
     assert order == list(range(10))
     assert most >= 3
+
+
+def test_as_many_processes_as_memory_has_room_for(monkeypatch):
+    """64 idle processes would take 16 GB by themselves."""
+    from collections import deque
+
+    count = int(16 * GB // (pools.PROCESS_BYTES + 1.5 * GB))  # an item of 1 GB, and what it holds twice
+    some = items(*[1] * 100, 30)
+    assert pools.fitting(some, 16 * GB, 64) == count > 1
+    assert pools.fitting(some, 16 * GB, 3) == 3
+    assert pools.fitting(some, None, 64) == pools.fitting([], 0, 64) == 64
+    assert pools.fitting(some, 0, 64) == 1
+    made = pool(monkeypatch, 64, 16 * GB)
+    monkeypatch.setattr(made, "_end", lambda worker, kill: None)
+    monkeypatch.setattr(made, "_results", lambda waiting: made._hand_out(waiting, deque()) or [under_way(made)])
+    (busy,) = made.results(some)
+    assert len(busy) == count
+    assert all(busy)
 
 
 def test_what_is_tried_again_has_nothing_beside_it(monkeypatch):
@@ -107,6 +130,19 @@ def test_a_process_for_each_gpu_that_is_shown(monkeypatch):
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "5, GPU-abc,-1,7")
     assert resources.devices("cuda")[0] == ["5", "GPU-abc"]
     assert resources.devices("cuda:1")[0] == ["GPU-abc"]
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0,0,1")
+    assert resources.devices("cuda")[0] == ["0", "1"]
+
+
+def test_cached_files_are_free_and_odd_lines_of_cgroups_say_nothing(tmp_path, monkeypatch):
+    monkeypatch.setattr(resources, "CGROUPS", tmp_path)
+    monkeypatch.setattr(resources, "OWN_CGROUPS", tmp_path / "self")
+    monkeypatch.setattr(resources.backend, "available_memory", lambda: 10**9)
+    (tmp_path / "self").write_text("\nodd\n3:\n0::/job\n")
+    (tmp_path / "job").mkdir()
+    for name, text in (("max", "1000000"), ("current", "900000"), ("stat", "active_file 300000\ninactive_file 100000")):
+        (tmp_path / "job" / f"memory.{name}").write_text(f"{text}\n")
+    assert resources.memory() == int(0.8 * 500000)
 
 
 def test_each_worker_sees_its_gpu_alone_and_its_share_of_threads(tmp_path, monkeypatch):
@@ -125,27 +161,99 @@ def test_each_worker_sees_its_gpu_alone_and_its_share_of_threads(tmp_path, monke
     assert done["done"] == 2  # without a driver `auto` computes on the CPU
 
 
-def test_rows_of_zeros_are_holes(tmp_path):
+@pytest.mark.parametrize("mode", ["float32", "float16"])
+def test_pieces_of_zeros_are_holes(tmp_path, mode):
     base = np.zeros((9, 10, 1024), bool)
-    base[4, 5, 500] = base[4, 7, 3] = True
+    base[4, 5, 500] = base[4, 7, 3] = base[8, 9, 1023] = True
     soft = mask.soft_mask(base, 1, 0)
-    header, data = gm.io.encode(gm.Volume(soft, 1.0))
-    write = holes.Write(header, data, 90)
+    header, data, filled, piece = gm.io.encode_pieces(gm.Volume(soft, 1.0), mode)
+    image = rings.Ring(1).take(1024 + len(data))
+    image[:] = 7  # what was in the memory before
+    write = holes.Write(header, data, filled, piece, image)
     gm.io.write_files([(tmp_path / "a", write), (tmp_path / "b", [header, data])])
     assert (tmp_path / "a").read_bytes() == (tmp_path / "b").read_bytes()
-    filled = int(soft.any(axis=2).sum())
-    assert write.bytes == 1024 + filled * soft.shape[2] * 4
+    runs = len(holes.runs(soft.any(axis=2).reshape(-1)))
+    filled = int(soft.any(axis=2).sum()) * piece
+    # a run may share a piece and, the header being a quarter of a block, a block at each end; the header has its own
+    assert write.bytes <= uncached.BLOCK + filled + runs * 2 * (piece + uncached.BLOCK)
     assert (tmp_path / "a").stat().st_blocks < (tmp_path / "b").stat().st_blocks
 
 
-@pytest.mark.parametrize("width", [1, 2, 3, 4, 8, 12])
-def test_runs_of_rows(width):
-    rows = np.zeros((6, width), np.uint8)
-    assert holes.runs(rows) == []
-    rows[1, -1] = rows[2, 0] = rows[5, -1] = 1
-    assert holes.runs(rows) == [[1, 3], [5, 6]]
-    rows[:] = 128  # the sign of -0.0
-    assert holes.runs(rows) == [[0, 6]]
+def test_runs_of_blocks():
+    """Bytes 1024 + 2048 k to 1024 + 2048 (k + 1) lie in blocks of 4096."""
+    filled = np.zeros(100, bool)
+    assert holes.blocks(filled, 2048, 1024, 1024 + 100 * 2048) == [[0, 4096]]
+    filled[[1, 20, 21, 22, 99]] = True
+    assert holes.runs(filled) == [[1, 2], [20, 23], [99, 100]]
+    assert holes.blocks(filled, 2048, 1024, 1024 + 100 * 2048) == [[0, 8192], [40960, 49152], [200704, 208896]]
+
+
+@pytest.mark.parametrize("size", [1, 4096, uncached.SMALL + 1, uncached.CHUNK + 4097])
+@pytest.mark.parametrize("refusing", [False, True])
+def test_files_past_the_cache(tmp_path, monkeypatch, size, refusing):
+    """The bytes are the same where a file system refuses at the call, and where the cache has them."""
+    values = np.random.default_rng(size).integers(0, 256, size, np.uint8)
+    memory = rings.Ring(1).take(size)
+    memory[:size] = values
+    if refusing:
+        for name in ("preadv", "pwritev"):
+            monkeypatch.setattr(os, name, refusing_alignment(getattr(os, name)))
+    with (tmp_path / "file").open("x+b") as stream:
+        assert uncached.write(stream.fileno(), memoryview(memory), [(0, memory.size)]) == memory.size
+        os.ftruncate(stream.fileno(), size)
+        os.fsync(stream.fileno())
+        assert not fcntl.fcntl(stream.fileno(), fcntl.F_GETFL) & uncached.DIRECT
+    for cached in (False, True):
+        if cached:
+            assert (tmp_path / "file").read_bytes() == values.tobytes()
+        memory[:] = 0
+        with (tmp_path / "file").open("rb") as stream:
+            assert uncached.read(stream.fileno(), memoryview(memory), size) == size
+        assert np.array_equal(memory[:size], values)
+    os.truncate(tmp_path / "file", size // 2)
+    with (tmp_path / "file").open("rb") as stream:
+        assert uncached.read(stream.fileno(), memoryview(memory), size) == size // 2
+
+
+def refusing_alignment(call):
+    def refuse(handle, *arguments):
+        if fcntl.fcntl(handle, fcntl.F_GETFL) & uncached.DIRECT:
+            raise OSError(errno.EINVAL, "Invalid argument")
+        return call(handle, *arguments)
+
+    return refuse
+
+
+def test_a_ring_is_bounded_and_keeps_memory_of_one_size():
+    ring = rings.Ring(2)
+    first, second = ring.take(5000), ring.take(5000)
+    assert first.size == 8192
+    assert not np.may_share_memory(first, second)
+    assert all(slot.ctypes.data % uncached.BLOCK == 0 for slot in (first, second))
+    taken = []
+    waiting = threading.Thread(target=lambda: taken.append(ring.take(5000)))
+    waiting.start()
+    time.sleep(0.05)
+    assert not taken
+    ring.give(first)
+    waiting.join(10)
+    assert taken[0] is first
+    ring.give(second)
+    other = ring.take(100)
+    assert not np.may_share_memory(other, second)
+    ring.give(first)
+    ring.give(other)
+    assert ring.take(100) is other
+
+
+def test_memory_that_cannot_be_had_does_not_count_as_taken():
+    def refuse(size):
+        raise MemoryError(size)
+
+    ring = rings.Ring(1, refuse)
+    for _ in range(2):
+        with pytest.raises(MemoryError):
+            ring.take(10)
 
 
 def test_the_rate_of_a_disk_is_told_of_files_that_take_time(tmp_path):
@@ -166,13 +274,14 @@ def commands():
     text = "\n".join(path.read_text() for path in (DOCUMENTS / "batch.md", *sorted((DOCUMENTS / "examples").iterdir())))
     text = re.sub(r'"\n\s*"', "", text)  # the strings of a Snakefile
     lines = [re.search(r"gpumask (batch|slurm) .*", line) for line in text.splitlines()]
-    return [match[0].partition("  #")[0].partition(" > ")[0].rstrip('"') for match in lines if match]
+    found = [re.split(r"  #| > | \|\| ", match[0])[0] for match in lines if match]
+    return [command.rstrip('"') for command in found]
 
 
 FILLED = {
     "{threads}": "2",
-    "{config[maps]}": "maps",
-    "{config[resolution]}": "3.5A",
+    "{MAPS}": "maps",
+    "{RESOLUTION}": "3.5A",
     "${number}": "1",
     "${task.cpus}": "2",
     "${params.shards}": "4",

@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from mrcfile.dtypes import HEADER_DTYPE
 
 import gpumask as gm
 from gpumask import backend, grids, io
@@ -842,3 +843,34 @@ def test_paste_refuses_what_does_not_fit(header, text):
 def test_sha256(tmp_path):
     (tmp_path / "abc").write_bytes(b"abc")
     assert io.sha256(tmp_path / "abc") == "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
+
+
+@pytest.mark.parametrize("skip", [0, 80, 81, (1 << 20) + 80])
+@pytest.mark.parametrize("dtype", ["<f4", ">f4", "i1"])
+def test_a_file_read_into_given_memory_is_the_same(tmp_path, dtype, skip):
+    """Also behind extended headers of any length, in other types and byte orders, and packed."""
+    path = tmp_path / "a.mrc"
+    values = np.random.default_rng(1).integers(-9, 9, (7, 9, 11)).astype(dtype)
+    gm.write(path, gm.Volume(values.astype(np.float32), 1.5))
+    header = np.frombuffer(path.read_bytes()[:1024], HEADER_DTYPE).copy()
+    header["mode"], header["nsymbt"] = (0 if dtype == "i1" else 2), skip
+    if dtype == ">f4":
+        header = header.astype(HEADER_DTYPE.newbyteorder(">"))
+        header["machst"] = [0x11, 0x11, 0, 0]
+    raw = header.tobytes() + bytes(skip) + values.tobytes()
+    path.write_bytes(raw)
+    (tmp_path / "a.mrc.gz").write_bytes(gzip.compress(raw))
+    taken = []
+
+    def room(size):
+        taken.append(np.full(-(-size // 4096) * 4096, 7, np.uint8))
+        return taken[-1]
+
+    for name in ("a.mrc", "a.mrc.gz"):
+        volume = gm.io.Slabs(tmp_path / name).whole(room)
+        assert np.array_equal(volume.data, values)
+        assert volume.data.dtype == np.float32
+        assert volume.data.flags.aligned
+    in_place = dtype == "<f4" and skip % 4 == 0 and skip < 1 << 20
+    assert np.may_share_memory(volume.data, taken[-1] if taken else np.zeros(0)) == in_place
+    assert len(taken) == (2 if skip < 1 << 20 else 0)

@@ -15,6 +15,7 @@ FLOORS = {
     "errors": 0,
     "units": 1,
     "cuda": 1,
+    "uncached": 1,
     "star": 1,
     "emdb": 1,
     "residue_names": 1,

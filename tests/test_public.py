@@ -178,6 +178,7 @@ CALLS = {
     "io.unpacked": with_file(lambda folder: len(io.unpacked(folder / "map.mrc", 1 << 20)) == 1024 + 4 * MAP.size),
     "io.write": with_file(lambda folder: io.write(folder / "new.mrc", VOLUME) or (folder / "new.mrc").is_file()),
     "io.encode": lambda: [len(chunk) for chunk in io.encode(gm.Volume(MAP, 2))] == [1024, 4 * MAP.size],
+    "io.encode_pieces": lambda: io.encode_pieces(gm.Volume(MAP, 2))[2:][1] == 4096,
     "io.encode_slabs": with_file(lambda folder: encoded_in_slabs(folder / "slabs.mrc")),
     "io.write_files": with_file(
         lambda folder: io.write_files([(folder / "a", [b"1"])]) or (folder / "a").read_bytes() == b"1"
@@ -282,6 +283,16 @@ CALLS = {
         np.sum(mask.soft_mask(BASE, d, 2), dtype=float) * 8 for d in (0, 1)
     ),
     "sweeps.Sweep": lambda: swept().recipe(swept().rows[1]).dilation == "1px",
+    "sweeps.prepare": lambda: sweeps.prepare(*SIGNAL, onset="12A", voxel_size=2).pair[1].voxel_size == CUBE,
+    "sweeps.Halves": lambda: sweeps.prepare(*SIGNAL, assume_unmasked=True, voxel_size=2).maps.quiet_share is None,
+    "sweeps.target_voxels": lambda: raises(errors.InputRefused, lambda: sweeps.target_voxels(MAP, MAP / 3, 2)),
+    "edges.bytes_needed": lambda: edges.bytes_needed((4, 4, 4), 6) == 8 * 64 * (6 + edges.BESIDE),
+    "edges.check_room": lambda: raises(MemoryError, lambda: edges.check_room((10**6,) * 3, 2)),
+    "edges.pixels_between": lambda: edges.pixels_between(1, 3.5) == [1, 2, 3, 3.5],
+    "edges.least_leak": lambda: edges.least_leak(BASE, 1, 3, mask.soft_mask(BASE, 1, 2), 5, voxel_size=2).gain_db > 0,
+    "edges.LeastLeak": lambda: edges.least_leak(
+        BASE, 1, 3, mask.soft_mask(BASE, 1, 2), 5, voxel_size=2
+    ).line().endswith("worth it"),
     "edges.edge_spectra": lambda: np.allclose(
         edges.edge_spectra(BASE, [0, 1, 3], voxel_size=2).power([1, 1, 0]),
         fourier.shell_power(edges.edge_spectra(BASE, [0, 1, 3], voxel_size=2).mask([1, 1, 0]), 2),
@@ -290,6 +301,7 @@ CALLS = {
     "edges.EdgeSpectra": lambda: list(
         edges.edge_spectra(BASE, [0, 1, 2], voxel_size=2).least_leak(0, 2, 8).round()[[0, 2]]
     ) == [1, 0],
+    "advisor.check_base": lambda: raises(errors.InputRefused, lambda: advisor.check_base(MAP / 3, MAP)),
     "advisor.advise": lambda: advised().row["soft_edge_px"] == 2,
     "advisor.Advice": lambda: advised().to_dict()["goal"] == "subtraction",
     "advisor.choose": lambda: advisor.choose(swept(), "subtraction").index == 0,

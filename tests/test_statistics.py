@@ -1,5 +1,6 @@
 """``statistics`` against exactly rounded sums; its order of addition is part of the result."""
 
+import importlib
 import math
 
 import numpy as np
@@ -7,6 +8,8 @@ import pytest
 
 from gpumask import _cpu, backend
 from gpumask._cpu import threads
+
+statistics = importlib.import_module("gpumask._cpu.statistics")  # the package has a function of that name
 
 COLUMNS = 65536
 SIZES = (1, 2, 65535, 65536, 65537, 131071, 131072, 131073, 200000)
@@ -73,3 +76,22 @@ def test_float64_keeps_what_float32_sums_lose():
     low, high, mean, deviation = _cpu.statistics(array)
     assert (mean - 1) * 2**24 == 1
     assert deviation * 2**24 == 1
+
+
+@pytest.mark.parametrize("size", [1, 1023, 1024, 65537, 200000])
+def test_pieces_of_zeros_are_passed_over_and_told(loops, size):
+    """The compiled sums are those of numpy to the bit, with and without pieces that hold nothing."""
+    values = np.random.default_rng(size).standard_normal(size).astype(np.float32)
+    values[size // 3 : size // 2] = 0
+    values[-1:] = -0.0  # a bit is set
+    found, filled = statistics.of_pieces(values.reshape(1, 1, size))
+    assert found == statistics.of_chunks(lambda: [values])
+    pieces = [values[start : start + statistics.PIECE].tobytes() for start in range(0, size, statistics.PIECE)]
+    assert filled.tolist() == [any(piece) for piece in pieces]
+
+
+@pytest.mark.parametrize("bad", [[np.nan], [np.inf], [np.inf, -np.inf]])
+def test_values_that_are_no_numbers_show(loops, bad):
+    values = np.zeros((2, 3, 4), np.float32)
+    values.reshape(-1)[: len(bad)] = bad
+    assert not all(map(math.isfinite, _cpu.statistics(values)))

@@ -190,6 +190,62 @@ def folded_power(block, z, y, x, weights, partial, start, stop):
 
 
 @_jit
+def sums(values, bits, width, partial, lows, highs, filled, start, stop):
+    """Add value i to partial i % partial.size, in order, in columns of `width` partials, start <= column < stop; the
+    least and greatest values likewise, and which pieces of `width` values have a bit that is set."""
+    columns = partial.size // width
+    for column in range(start, stop):
+        here = slice(column * width, (column + 1) * width)
+        for piece in range(column, filled.size, columns):
+            filled[piece] = _any_bit(bits[piece * width : (piece + 1) * width])
+            if filled[piece]:
+                row = values[piece * width : (piece + 1) * width]
+                _add(partial[here], row)
+                _lower_to(lows[here], row)
+                _raise(highs[here][: row.size], row)
+            else:
+                lows[here.start] = min(lows[here.start], np.float32(0))
+                highs[here.start] = max(highs[here.start], np.float32(0))
+
+
+@_jit
+def _any_bit(bits):
+    found = bits[0]
+    for x in range(bits.size):
+        found |= bits[x]
+    return found != 0
+
+
+@_jit
+def _add(totals, row):
+    for x in range(row.size):
+        totals[x] += row[x]
+
+
+@_jit
+def _lower_to(heights, others):
+    for x in range(others.size):
+        heights[x] = others[x] if others[x] < heights[x] else heights[x]
+
+
+@_jit
+def squares(values, width, centre, partial, filled, start, stop):
+    """Add the squared distance of each value from `centre`, as :func:`sums` adds the values."""
+    columns = partial.size // width
+    for column in range(start, stop):
+        total = partial[column * width : (column + 1) * width]
+        for piece in range(column, filled.size, columns):
+            row = values[piece * width : (piece + 1) * width]
+            if filled[piece]:
+                for x in range(row.size):
+                    apart = np.float64(row[x]) - centre
+                    total[x] += apart * apart
+            else:
+                for x in range(row.size):
+                    total[x] += centre * centre
+
+
+@_jit
 def component_count(foreground):
     """Rows as runs of voxels, joined by union-find where they touch those of the four neighbour rows before them."""
     depth, height, width = foreground.shape

@@ -8,10 +8,15 @@
 ``ledger``      ``results.jsonl``
 ``locks``       one run at a time on a folder
 ``resources``   CPUs, memory and GPUs that may be used
+``disks``       how fast a disk gives what it holds
 ``shards``      the part of a list that one run does
 ``work``        one item: read, computed, written
+``lanes``       how maps and masks move through a process
+``rings``       memory that is used again
+``holes``       files without their zeros
 ``worker``      what runs in a worker process
 ``pools``       worker processes
+``dask``        a cluster in their place
 ``summary``     ``summary.json``, ``summary.csv``
 ``runs``        :func:`batch` and :func:`merge`
 =============== ==================================================

@@ -1,6 +1,7 @@
 """The items of a batch on a Dask cluster, which sees the same files."""
 
 import contextlib
+from asyncio import CancelledError
 
 from gpumask.batching import work
 from gpumask.batching.resources import MEMORY_SHARE
@@ -26,7 +27,8 @@ def results(client, items, task):
     """``(item, result)`` as each is done; see :meth:`gpumask.batching.pools.Pool.results`.
 
     Few more items than the cluster has threads are handed over at a time, so that the scheduler stays small. An item
-    whose worker dies is begun again by Dask, and given up after more deaths than its ``allowed-failures`` (3).
+    whose worker dies is begun again by Dask, and given up after more deaths than its ``allowed-failures`` (3). Where
+    the scheduler is lost, ``stop`` says so.
     """
     distributed = _distributed()
     waiting = iter(items)
@@ -40,10 +42,12 @@ def results(client, items, task):
         under_way[future.key] = item
         return future
 
-    first = [future for _ in range(AHEAD * max(1, sum(client.nthreads().values()))) if (future := submit())]
-    with client.as_current():
-        done = distributed.as_completed(first)
+    done = None
     try:
+        threads = max(1, sum(client.nthreads().values()))
+        first = [future for _ in range(AHEAD * threads) if (future := submit())]
+        with client.as_current():
+            done = distributed.as_completed(first)
         for future in done:
             item = under_way.pop(future.key)
             error = future.exception()
@@ -56,8 +60,13 @@ def results(client, items, task):
             future.release()
             if (following := submit()) is not None:
                 done.add(following)
+    except (OSError, TimeoutError, CancelledError) as error:  # of the connection: those of items come as values
+        text = "the connection to the Dask scheduler was lost; what has a row is done; run again"
+        yield None, {"stop": f"{text} ({type(error).__name__})"}
     finally:
-        client.cancel([*done.futures])
+        if done is not None and client.status == "running":
+            with contextlib.suppress(OSError, TimeoutError, CancelledError):
+                client.cancel([*done.futures])
 
 
 def memory(client):

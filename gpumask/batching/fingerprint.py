@@ -44,6 +44,14 @@ def of(paths):
     return digest.hexdigest(), total
 
 
+def brief(path):
+    """Size of a file, and BLAKE2b (16 hex digits) of its first 4 KiB: whether it is still what a batch wrote. A mask's
+    header and its provenance begin there; a copy of the file has the same."""
+    with open(path, "rb", buffering=0) as stream:
+        start = os.pread(stream.fileno(), BLOCK, 0)
+        return os.fstat(stream.fileno()).st_size, hashlib.blake2b(start, digest_size=8).hexdigest()
+
+
 def _samples(size):
     """(start, length) of what is read of a file."""
     if size <= HEADER + BLOCKS * BLOCK:

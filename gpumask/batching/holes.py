@@ -1,19 +1,25 @@
-"""Files with holes: rows of zeros are not written, the file system makes them up when they are read."""
+"""Files with holes: pieces of zeros are not written, the file system makes them up when they are read."""
 
 import os
 
 import numpy as np
 
+from gpumask import uncached
+
 
 class Write:
-    """Chunks for :func:`gpumask.io.write_files`: the header, and the rows with a byte other than 0, in runs.
+    """Chunks for :func:`gpumask.io.write_files`: the header, and the blocks with a byte other than 0, in runs.
 
     Parameters
     ----------
     header, data : bytes-like
-        Of an MRC file, see :func:`gpumask.io.encode`.
-    rows : int
-        In how many rows of one length the data lie.
+        Of an MRC file.
+    filled : array of bool
+        Of each of so many equal pieces of the data (the last may be shorter) whether it is to be written.
+    piece : int
+        Bytes of a piece.
+    image : array of uint8
+        Memory for the file, see :func:`gpumask.uncached.write`. The data may lie in it already, in their place.
 
     Attributes
     ----------
@@ -21,27 +27,38 @@ class Write:
         What was handed to the system.
     """
 
-    def __init__(self, header, data, rows):
-        self.header, self.data, self.rows, self.bytes = header, data, rows, 0
+    def __init__(self, header, data, filled, piece, image):
+        self.header, self.data, self.image, self.bytes = header, np.frombuffer(data, np.uint8), image, 0
+        self.size = len(header) + len(data)
+        self.runs = blocks(filled, piece, len(header), self.size)
 
     def __call__(self, stream):
-        handle, size = stream.fileno(), len(self.data) // self.rows
-        os.ftruncate(handle, len(self.header) + len(self.data))
-        self._put(handle, memoryview(self.header), 0)
-        for first, last in runs(np.frombuffer(self.data, np.uint8).reshape(self.rows, size)):
-            self._put(handle, self.data[first * size : last * size], len(self.header) + first * size)
-
-    def _put(self, handle, data, place):
-        while len(data):
-            done = os.pwrite(handle, data, place)
-            self.bytes += done
-            data, place = data[done:], place + done
+        handle, offset = stream.fileno(), len(self.header)
+        self.image[:offset] = np.frombuffer(self.header, np.uint8)
+        if not np.may_share_memory(self.data, self.image):
+            for first, last in self.runs:
+                part = slice(max(first, offset), min(last, self.size))
+                self.image[part] = self.data[part.start - offset : part.stop - offset]
+        os.ftruncate(handle, self.size)
+        self.bytes = uncached.write(handle, memoryview(self.image), self.runs)
+        os.ftruncate(handle, self.size)  # of the last block
 
 
-def runs(rows):
-    """(first, last + 1) of each run of rows that have a byte other than 0."""
-    width = next(word for word in (8, 4, 2, 1) if rows.shape[1] % word == 0)
-    words = rows.view(f"u{width}")
-    filled = np.concatenate([[False], np.bitwise_or.reduce(words, axis=1) != 0, [False]])
-    ends = np.flatnonzero(filled[1:] != filled[:-1])
-    return ends.reshape(-1, 2).tolist()
+def blocks(filled, piece, offset, size):
+    """Runs of whole blocks, first <= byte < last, that hold the `offset` bytes before the pieces and those filled,
+    of a file of `size` bytes."""
+    found = [[0, uncached.blocks(offset)]]
+    for first, last in runs(filled):
+        start = (offset + first * piece) // uncached.BLOCK * uncached.BLOCK
+        stop = uncached.blocks(min(offset + last * piece, size))
+        if start <= found[-1][1]:
+            found[-1][1] = max(found[-1][1], stop)
+        else:
+            found.append([start, stop])
+    return found
+
+
+def runs(filled):
+    """(first, last + 1) of each run of True."""
+    edges = np.flatnonzero(np.diff(np.concatenate([[False], filled, [False]])))
+    return edges.reshape(-1, 2).tolist()

@@ -3,6 +3,7 @@
 import csv
 import glob
 import io as streams
+from collections import Counter
 from pathlib import Path
 from typing import NamedTuple
 
@@ -11,8 +12,10 @@ from gpumask.errors import InputNotFound, UsageError
 from gpumask.job.outputs import MAP_SUFFIXES
 
 PACKED = (".gz", ".bz2")
-RELION = {"rlnReferenceImage": "input", "rlnMaskName": "mask", "rlnUnfilteredMapHalf1": "half1",
-          "rlnUnfilteredMapHalf2": "half2"}  # fmt: skip
+HALVES = {"rlnUnfilteredMapHalf1": "half1", "rlnUnfilteredMapHalf2": "half2"}
+MASKED = {"rlnMaskName": "mask", **HALVES}
+RELION = {"map": {"rlnReferenceImage": "map"}, "mask": MASKED, "half1": MASKED}  # by the name of the input
+PATHS = ("like", "half1", "half2", "mask", "reference", "recipe")  # parameters that name a file
 
 
 class Row(NamedTuple):
@@ -38,8 +41,8 @@ def read(source, inputs):
     Returns
     -------
     list of Row
-        In the order of the table; folders and globs by name. Relative names count from the current folder, or, where
-        none of them is there, from that of the list.
+        In the order of the table; folders and globs by name. Relative names in a list, those in PATHS too, count from
+        the current folder, or, where none of them is there, from that of the list.
     """
     if not isinstance(source, (str, Path)):
         return [_of_value(value, f"item {number}", inputs) for number, value in enumerate(source, 1)]
@@ -52,7 +55,7 @@ def read(source, inputs):
             source,
         )
     try:
-        text = path.read_text(encoding="utf-8-sig", errors="surrogateescape")
+        text = path.read_bytes().decode("utf-8-sig", errors="surrogateescape")
     except OSError as error:
         raise InputNotFound(
             f"{path}: cannot be read as a list: {error.strerror}; give a list, a folder or a glob"
@@ -62,13 +65,14 @@ def read(source, inputs):
     if path.suffix.lower() == ".csv":
         table = csv.DictReader(streams.StringIO(text, newline=""), strict=True)
         try:
+            _check_columns(table.fieldnames or [], path)
             rows = [_of_table(values, f"{path}, row {n}", inputs) for n, values in enumerate(table, 1)]
         except csv.Error as error:
             raise UsageError(f"{path}, line {table.line_num}: not CSV: {error}") from error
     elif path.suffix.lower() == ".star":
         rows = _of_star(path, text, inputs)
     else:
-        lines = [line.strip() for line in text.splitlines()]
+        lines = [line.strip(" \t\r") for line in text.split("\n")]
         rows = [Row(f"{path}, line {n}", line, None, {}) for n, line in enumerate(lines, 1) if line and line[0] != "#"]
     if not rows:
         raise UsageError(f"{path}: names no input")
@@ -119,19 +123,31 @@ def _of_table(values, where, inputs):
 
 
 def _of_star(path, text, inputs):
-    columns = RELION | {name: name for name in inputs}
-    for block in star.loads(text).values():
+    relion = {label: name for wanted in inputs for label, name in RELION[wanted].items()}
+    for block in star.loads(text.replace("\r\n", "\n")).values():
         table = {label: values for label, values in block.items() if isinstance(values, list)}
-        names = {label: columns.get(label, label) for label in table if label in columns or not label.startswith("rln")}
+        names = {label: relion.get(label, label) for label in table if label in relion or not label.startswith("rln")}
         if set(names.values()) & {"input", *inputs}:
+            _check_columns(names.values(), path)
             rows = zip(*(table[label] for label in names), strict=True)
             return [
                 _row(dict(zip(names.values(), row, strict=True)), f"{path}, row {n}", inputs)
                 for n, row in enumerate(rows, 1)
             ]
-    raise UsageError(
-        f"{path}: has no loop with a column _{', _'.join(('input', *inputs))} or _{', _'.join(RELION)} that fits"
-    )
+    wanted = ("input", *inputs, *(label for label, name in relion.items() if name in inputs))
+    raise UsageError(f"{path}: has no loop with a column _{' or _'.join(wanted)}")
+
+
+def _check_columns(names, path):
+    count = Counter(_parameter(name) for name in names)
+    twice = [name for name, number in count.items() if name and number > 1]
+    if twice:
+        raise UsageError(f"{path}: has more than one column {', '.join(twice)}; leave one")
+
+
+def _parameter(name):
+    """The parameter of a column, which may be named as its flag."""
+    return str(name).strip().replace("-", "_")
 
 
 def _row(values, where, inputs):
@@ -140,7 +156,7 @@ def _row(values, where, inputs):
     for name, value in values.items():
         value = value.strip() if isinstance(value, str) else value
         if value is not None and value != "":
-            given[str(name).strip().replace("-", "_")] = value
+            given[_parameter(name)] = value
     named = [name for name in ("input", *inputs) if name in given]
     if len(named) != 1:
         raise UsageError(
@@ -150,9 +166,18 @@ def _row(values, where, inputs):
     return Row(where, str(source), None if output is None else str(output), given)
 
 
+def _names(row):
+    """Every file that a row names as an input."""
+    return [row.input, *(row.parameters[name] for name in PATHS if name in row.parameters)]
+
+
 def _placed(rows, folder):
-    """The rows, relative to the folder of their list where not one of them is there from the current one."""
-    relative = [row for row in rows if not Path(row.input).is_absolute()]
-    if any(Path(row.input).exists() for row in relative) or not any((folder / row.input).exists() for row in relative):
+    """The rows, relative to the folder of their list where not one of their files is there from the current one."""
+    relative = [name for row in rows for name in _names(row) if not Path(name).is_absolute()]
+    if any(Path(name).exists() for name in relative) or not any((folder / name).exists() for name in relative):
         return rows
-    return [row._replace(input=str(folder / row.input)) for row in rows]
+    placed = []
+    for row in rows:
+        moved = {name: str(folder / row.parameters[name]) for name in PATHS if name in row.parameters}
+        placed.append(row._replace(input=str(folder / row.input), parameters=row.parameters | moved))
+    return placed

@@ -103,12 +103,15 @@ class Operation:
     def _values(self, parameters):
         """Parameters with their values, text of tables turned into what it means; those that are None left out."""
         found = {}
-        for name, value in parameters.items():
-            name = self.aliases.get(name, name)
+        for given, value in parameters.items():
+            name = self.aliases.get(given, given)
             if name not in self.kinds:
                 raise UsageError(f"{name} is no parameter of {self.name}; it has {', '.join(self.kinds)}")
             if value is None:
                 continue
+            if name in found:
+                (alias,) = (alias for alias, meant in self.aliases.items() if meant == name)
+                raise UsageError(f"give {alias} or {name}, not both: they are one parameter")
             try:
                 found[name] = self.kinds[name](value)
             except (ValueError, TypeError) as error:

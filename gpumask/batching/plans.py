@@ -2,10 +2,12 @@
 
 import math
 import os
+import stat
+import threading
 from collections import Counter
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
+from queue import SimpleQueue
 
 from gpumask import io, units
 from gpumask.batching import fingerprint, lists
@@ -14,6 +16,7 @@ from gpumask.job.outputs import MAP_SUFFIXES
 
 READERS = 8  # threads that wait for the file system while headers and fingerprints are read
 RESERVED = "results", "summary"
+LONGEST = 255, 4095  # bytes that systems take: of one name, of a name with its folders
 
 
 @dataclass
@@ -44,7 +47,8 @@ def items(rows, operation, parameters, folder):
     Raises
     ------
     UsageError
-        An unknown parameter or value; outputs that meet, leave the folder, or are an input.
+        An unknown parameter or value; outputs that meet, leave the folder, or are an input; an input that is a pipe or
+        a device.
     """
     found = []
     names = _default_names(rows, operation)
@@ -52,10 +56,12 @@ def items(rows, operation, parameters, folder):
         try:
             settings = operation.settings(parameters, row.parameters)
             output = name if row.output is None else _relative(row.output, operation)
+            for path in (row.input, *(settings[key] for key in operation.paths if settings.get(key))):
+                _check_input(path)
         except GpumaskError as error:
             raise UsageError(f"{row.where}: {error}") from error
-        paths = {key: str(Path(settings[key]).absolute()) for key in operation.paths if settings.get(key)}
-        settings |= paths
+        # one spelling of each, since the hash tells by them what is done already
+        settings |= {key: os.path.realpath(settings[key]) for key in operation.paths if settings.get(key)}
         source = str(Path(row.input).absolute())
         files = operation.files(output, settings)
         found.append(Item(number, row.where, source, output, settings, operation.hash(settings), files))
@@ -68,9 +74,26 @@ def _default_names(rows, operation):
     stems = [lists.stem(row.input) for row in rows]
     count = Counter(stem for stem, row in zip(stems, rows, strict=True) if row.output is None)
     return [
-        (f"{Path(row.input).absolute().parent.name}_{stem}" if count[stem] > 1 else stem) + operation.ending
+        (f"{_folder(row.input)}_{stem}" if count[stem] > 1 else stem) + operation.ending
         for stem, row in zip(stems, rows, strict=True)
     ]
+
+
+def _folder(path):
+    """The name of the folder that a file is in, the same however the path is spelled."""
+    return os.path.basename(os.path.realpath(os.path.dirname(path)))  # noqa: PTH119, PTH120
+
+
+def _check_input(path):
+    """Refuse what is no name, and what has no end or no second reading."""
+    if "\0" in str(path):
+        raise UsageError(f"input {str(path)!r} is no name of a file")
+    try:
+        mode = Path(path).stat().st_mode
+    except OSError:
+        return  # the work will say so
+    if not (stat.S_ISREG(mode) or stat.S_ISDIR(mode)):
+        raise UsageError(f"{path}: is a pipe or a device, no file; give the name of a file")
 
 
 def _relative(output, operation):
@@ -88,7 +111,8 @@ def _relative(output, operation):
 
 
 def _check_outputs(found, operation, folder):
-    """Refuse outputs that meet each other, the batch's own files or an input, or that links lead out of the folder."""
+    """Refuse outputs that meet each other, the batch's own files or an input, that links lead out of the folder, or
+    that no file system takes."""
     home, used, parents, inputs = Path(os.path.realpath(folder)), {}, {}, {}
     for item in found:
         for path in (item.input, *(item.settings[name] for name in operation.paths if item.settings.get(name))):
@@ -96,6 +120,11 @@ def _check_outputs(found, operation, folder):
     for item in found:
         for name in {item.output, *item.files}:
             given = home / name
+            if max(len(os.fsencode(part)) for part in given.parts) > LONGEST[0] or len(os.fsencode(given)) > LONGEST[1]:
+                raise UsageError(
+                    f"{item.where}: the output {given} is too long; systems take {LONGEST[0]} bytes, {LONGEST[1]} with "
+                    "all folders"
+                )
             if given.parent not in parents:
                 parents[given.parent] = Path(os.path.realpath(given.parent))
             real = parents[given.parent] / given.name
@@ -113,6 +142,15 @@ def _check_outputs(found, operation, folder):
             if real in inputs:
                 raise UsageError(f"{item.where}: the output {name} is the input {inputs[real]}; give another folder")
             used[real] = item.where
+    for real, where in used.items():
+        for above in real.parents:
+            if above == home:
+                break
+            if used.get(above, where) != where:
+                raise UsageError(
+                    f"{where}: the output {real.relative_to(home)} lies in what is an output of {used[above]}; "
+                    "give another name"
+                )
 
 
 def fingerprints(found, operation):
@@ -124,8 +162,7 @@ def fingerprints(found, operation):
         except GpumaskError:
             return None
 
-    with ThreadPoolExecutor(READERS) as pool:
-        return list(pool.map(one, found))
+    return _each(one, found)
 
 
 def measure(found, operation, budget, workers):
@@ -151,11 +188,34 @@ def measure(found, operation, budget, workers):
             item.needed += operation.bytes_needed(grids[like].shape, grids[like].voxel_size, item.settings)
             item.held += 4 * math.prod(grids[like].shape)
 
-    with ThreadPoolExecutor(READERS) as pool:
-        list(pool.map(one, found))
+    _each(one, found)
     for item in found:
         if budget is not None and item.needed > budget:
             _make_fit(item, operation, budget, workers)
+
+
+def _each(function, found):
+    """``function(item)`` of each item, by threads that an interrupt does not wait for: a file system may hang."""
+    waiting, results = SimpleQueue(), SimpleQueue()
+    for one in (*enumerate(found), *[None] * READERS):
+        waiting.put(one)
+
+    def reader():
+        for number, item in iter(waiting.get, None):
+            try:
+                results.put((number, function(item), None))
+            except BaseException as error:
+                results.put((number, None, error))
+
+    for _ in range(READERS):
+        threading.Thread(target=reader, daemon=True).start()
+    values = [None] * len(found)
+    for _ in found:
+        number, value, error = results.get()
+        if error is not None:
+            raise error
+        values[number] = value
+    return values
 
 
 def _make_fit(item, operation, budget, workers):

@@ -4,6 +4,7 @@ import contextlib
 import json
 import os
 import queue
+import statistics
 import subprocess
 import sys
 import threading
@@ -15,8 +16,23 @@ from gpumask.errors import GpumaskError
 DEPTH = 3  # items of one worker: one read, one computed, one written
 PROCESS_BYTES = 250 << 20  # of a worker that does nothing: Python, numpy, scipy, numba
 BLAS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
-START = "import json, sys; sys.path[:] = json.loads(sys.argv.pop(1)); from gpumask.batching import worker; "
-START += "worker.serve(int(sys.argv[1]), int(sys.argv[2]))"
+# nothing is imported but what is built in before the folders of the parent are set: -c looks in the current one first
+START = "import sys; _, parent, threads, *sys.path[:] = sys.argv; from gpumask.batching import worker; "
+START += "worker.serve(int(parent), int(threads))"
+
+
+def fitting(items, budget, most):
+    """How many of `most` processes the memory allows, at least 1, each with an item of the middle size."""
+    if budget is None or not items:
+        return most
+    one = PROCESS_BYTES + statistics.median(_bytes([item]) for item in items)
+    return max(1, min(most, int(budget // one)))
+
+
+def _bytes(items):
+    """What items that are under way in one process take at the most."""
+    held = [item.held for item in items]
+    return max(item.needed for item in items) + sum(held) + max(held)  # one file put together
 
 
 class Pool:
@@ -25,7 +41,8 @@ class Pool:
     Parameters
     ----------
     devices : list of str
-        One for each worker: ``cpu``, or what CUDA_VISIBLE_DEVICES is to be for it.
+        One for each worker: ``cpu``, or what CUDA_VISIBLE_DEVICES is to be for it. As many are started as the memory
+        allows.
     threads : int
         CPU threads of each.
     budget : int or None
@@ -55,7 +72,8 @@ class Pool:
         """``(item, result)`` as each is done. An item whose worker dies, or runs out of memory, is tried once more with
         nothing beside it."""
         try:
-            self.workers = [self._start(device) for device in self.devices]
+            count = fitting(items, self.budget, len(self.devices))
+            self.workers = [self._start(device) for device in self.devices[:count]]
             yield from self._results(deque(items))
         finally:
             for worker in self.workers:
@@ -127,11 +145,12 @@ class _Worker:
         if device != "cpu":
             environment["CUDA_VISIBLE_DEVICES"] = device
         package = str(Path(__file__).resolve().parents[2])
-        paths = json.dumps([*sys.path, package])
+        paths = [path for path in sys.path if isinstance(path, str)]  # Python passes over all else
         self.process = subprocess.Popen(
-            [sys.executable, "-c", START, paths, str(os.getpid()), str(threads)],
+            [sys.executable, "-c", START, str(os.getpid()), str(threads), *paths, package],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL if sys.stderr is None else None,
             env=environment,
             start_new_session=True,  # an interrupt from the terminal is for the parent
         )
@@ -152,9 +171,7 @@ class _Worker:
     def bytes(self, more=None):
         """What this worker takes at the most, with one more item."""
         items = [*self.items.values(), *([more] if more else [])]
-        if not items:
-            return PROCESS_BYTES
-        return PROCESS_BYTES + max(item.needed for item in items) + sum(item.held for item in items)
+        return PROCESS_BYTES + (_bytes(items) if items else 0)
 
     def end(self, kill):
         """End the process, at once or when it is through; how it ended."""

@@ -26,11 +26,12 @@ def environment():
     """Read the variables of SLURM and CUDA."""
     names = ("ID", "MIN", "MAX", "STEP", "COUNT")
     array = [_number(f"SLURM_ARRAY_TASK_{name}") for name in names]
-    task = [_number("SLURM_PROCID"), _number("SLURM_STEP_NUM_TASKS") or _number("SLURM_NTASKS")]
+    # of the step alone: in a script without srun SLURM_NTASKS counts tasks that no one has started
+    task = [_number("SLURM_PROCID"), _number("SLURM_STEP_NUM_TASKS")]
     visible = os.environ.get("CUDA_VISIBLE_DEVICES")
     gpus = None
     if visible is not None:
-        gpus = [name.strip() for name in visible.split(",") if name.strip()]
+        gpus = list(dict.fromkeys(name.strip() for name in visible.split(",") if name.strip()))
         if "-1" in gpus:  # CUDA itself sees what stands before it
             gpus = gpus[: gpus.index("-1")]
     return Environment(
@@ -67,7 +68,7 @@ def memory():
 
 
 def devices(asked):
-    """The devices of a batch: ``(names, variable, reason)``.
+    """The devices of a batch.
 
     Parameters
     ----------
@@ -96,7 +97,10 @@ def _groups():
         return {}
     found = {}
     for line in lines:
-        _, controllers, path = line.split(":", 2)
+        number, *rest = line.split(":", 2)
+        if not number.isdigit() or len(rest) != 2:
+            continue
+        controllers, path = rest
         for controller in controllers.split(","):
             root = CGROUPS / controller if controller else CGROUPS
             inside = root / path.lstrip("/")
@@ -128,15 +132,17 @@ def _quota():
 
 
 def _cgroup_memory():
-    """Bytes that may still be taken in the cgroups; None without a limit. Cached files count as free."""
+    """Bytes that may still be taken in the cgroups; None without a limit. Cached files count as free: the system drops
+    them, those in use lately too, before it kills."""
     groups, left = _groups(), []
-    names = [("", "memory.max", "memory.current", "inactive_file")]
-    names += [("memory", "memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file")]
-    for controller, limit, usage, cached in names:
+    names = [("", "memory.max", "memory.current", "")]
+    names += [("memory", "memory.limit_in_bytes", "memory.usage_in_bytes", "total_")]
+    for controller, limit, usage, prefix in names:
         for folder in groups.get(controller, []):
             most, used = _read(folder / limit), _read(folder / usage)
             if most and used and most[0] != "max":
                 words = _read(folder / "memory.stat")
-                facts = dict(zip(words[::2], words[1::2], strict=True))
-                left.append(int(most[0]) - int(used[0]) + int(facts.get(cached, 0)))
+                facts = dict(zip(words[::2], words[1::2], strict=False))
+                cached = sum(int(facts.get(f"{prefix}{kind}active_file", 0)) for kind in ("", "in"))
+                left.append(int(most[0]) - int(used[0]) + cached)
     return max(0, min(left)) if left else None

@@ -1,9 +1,12 @@
 """A batch from its list to its summary."""
 
 import contextlib
+import json
 import os
 import re
+import threading
 import time
+from numbers import Real
 from pathlib import Path
 
 from gpumask.batching import disks, ledger, lists, locks, operations, plans, pools, resources, shards, summary
@@ -59,7 +62,7 @@ def batch(
     limit : int, optional
         Do so many items at the most.
     dry_run : bool
-        Only plan; nothing is written.
+        Only plan; nothing is written. ``items`` are those that would be done, ``not_done`` those that are sure not to.
     dense : bool
         Write rows of zeros too, where masks otherwise have holes.
     overwrite : bool
@@ -73,8 +76,9 @@ def batch(
     Returns
     -------
     dict
-        ``planned``, ``finished`` (done by an earlier run), ``done``, ``failed``, ``skipped``, ``left`` (by `limit`, or
-        by a stop), ``not_done`` with the reasons, ``seconds``, ``bytes_read``, ``bytes_written``, ``wall_seconds``,
+        ``planned``, ``finished`` (done by an earlier run), ``done``, ``failed``, ``skipped``, ``left`` (not
+        begun or not brought to an end, by `limit` or a stop), ``not_done`` with the reasons, ``seconds``,
+        ``bytes_read``, ``bytes_written``, ``wall_seconds``,
         ``disk_bytes_per_second`` (of a short trial, or None), ``stopped`` (why the run ended before its list, or None),
         ``notes`` and ``files``.
 
@@ -88,40 +92,51 @@ def batch(
     begun = time.perf_counter()
     operation = operations.of(do)
     folder = Path(output)
-    for name, value in (("workers", workers), ("limit", limit)):
-        if value is not None and value < 1:
-            raise UsageError(f"{name} must be at least 1, got {value}")
+    workers, limit, memory = (
+        _whole(name, value) for name, value in (("workers", workers), ("limit", limit), ("memory", memory))
+    )
     part = shards.parse(shard)
-    rows = lists.read(source, operation.columns)
-    if do == "create" and lists.is_pattern(source):  # masks in the folder of their maps are no maps
-        made = {folder.absolute() / name for name in ledger.owned(folder)}
-        rows = [row for row in rows if Path(row.input).absolute() not in made]
-    found = plans.items(rows, operation, parameters, folder)
+    found = planned(source, folder, operation, parameters)
+    whole, total = shards.digest(found), len(found)
     if part is not None:
         found = found[part[0] - 1 :: part[1]]
     tell = progress or (lambda event: None)
     with contextlib.ExitStack() as stack:
+        crashed = False
         if not dry_run:
             _make_folder(folder)
-            stack.enter_context(_alone_in(folder, part))
+            crashed = stack.enter_context(_alone_in(folder, part))
         book = ledger.Ledger(folder, part)
         if not dry_run:
-            book.open()
+            book.open(found, whole, total)
             stack.callback(book.close)
         run = _Run(operation, folder, part, found, book, dense)
         waiting = run.choose(retry_failed, overwrite)
         left = [] if limit is None else waiting[limit:]
         waiting = waiting[: len(waiting) - len(left)]
         run.place(waiting, device, workers, memory, client)
-        tell({"event": "plan", "items": len(found), "finished": run.finished, "to_do": len(waiting), "left": len(left),
-              "skipped": len(run.skipped), **run.placed, "notes": book.notes})  # fmt: skip
-        if not dry_run:
-            run.go(waiting, client, tell)
-        return run.told(left, time.perf_counter() - begun, dry_run)
+        tell({"event": "plan", "shard": part and list(part), "items": len(found), "finished": run.finished,
+              "to_do": len(waiting), "left": len(left), "skipped": len(run.skipped), **run.placed,
+              "notes": book.notes})  # fmt: skip
+        would = None
+        if dry_run:
+            would = run.foresee(waiting)
+        else:
+            run.go(waiting, client, tell, crashed or book.was_killed)
+        return run.told(time.perf_counter() - begun, would)
+
+
+def planned(source, folder, operation, parameters):
+    """The items of a list, see :func:`gpumask.batching.plans.items`."""
+    rows = lists.read(source, operation.columns)
+    if operation.name == "create" and lists.is_pattern(source):  # masks in the folder of their maps are no maps
+        made = {os.path.realpath(folder / name) for name in ledger.made(folder)}
+        rows = [row for row in rows if os.path.realpath(row.input) not in made]
+    return plans.items(rows, operation, parameters, folder)
 
 
 def merge(output):
-    """Join the ledgers that shards have written into ``results.jsonl``, and write the summary of all.
+    """Join the ledgers that shards have written into ``results.jsonl``, and write the summary of the list.
 
     Parameters
     ----------
@@ -132,15 +147,27 @@ def merge(output):
     -------
     dict
         Counts, seconds and bytes, ``not_done`` with the reasons, ``files``.
+
+    Raises
+    ------
+    UsageError
+        No batch has worked here, a shard has not been run, or shards saw different lists.
+    WriteFailed
+        A run works in the folder, or it cannot be written.
     """
     folder = Path(output)
     if not ledger.all_of(folder):
         raise UsageError(f"{folder}: holds no results of a batch; give the folder that was its output")
     with _alone_in(folder, None):
-        ledger.merge(folder)
-        book = ledger.Ledger(folder)
-        sweep({(folder / name).parent for name in book.owned})
-        totals, files = summary.write(folder, book, list(book.newest), {})
+        book, items = ledger.merge(folder)
+        sweep({folder, *((folder / name).parent for name in book.newest)})
+
+        def rows():
+            for item in items:
+                text = book.counting(item[1], recipe_hash=item[2])
+                yield summary.left(*item) if text is None else json.loads(text)
+
+        totals, files = summary.write(folder, rows, {})
     return {**totals.to_dict(), "not_done": totals.not_done, "files": [str(ledger.names(folder)[0]), *files]}
 
 
@@ -162,9 +189,10 @@ class _Run:
                 self.finished += 1
             elif state == "failed" and not retry_failed:
                 self.totals.add(self.book.row(item.output))
-            elif not overwrite and (there := self._foreign(item)):
+            elif not overwrite and (there := self.book.foreign(item)):
                 self.skipped.append((item, there, state == "skipped"))
             else:
+                self.book.stands.pop(item.output, None)
                 waiting.append(item)
         return waiting
 
@@ -172,12 +200,6 @@ class _Run:
         """By number, of the items that have rows."""
         known = [item for item in self.found if item.output in self.book.newest]
         return dict(zip([item.number for item in known], plans.fingerprints(known, self.operation), strict=True))
-
-    def _foreign(self, item):
-        """A file in the place of an output that no batch of this folder has made, or None."""
-        if item.output in self.book.owned:
-            return None
-        return next((name for name in item.files if os.path.lexists(self.folder / name)), None)
 
     def place(self, waiting, device, workers, memory, client):
         """Choose processes, and how each box fits."""
@@ -187,8 +209,7 @@ class _Run:
             cpus, budget = resources.cpus(), resources.memory()
             self.on_gpus = names != ["cpu"]
             count = len(names) if self.on_gpus else min(workers or cpus, max(len(waiting), 1))
-            self.devices = names if self.on_gpus else ["cpu"] * count
-            self.threads, reserved = max(1, cpus // count), pools.PROCESS_BYTES
+            reserved = pools.PROCESS_BYTES
         else:
             from gpumask.batching import dask
 
@@ -199,7 +220,12 @@ class _Run:
         self.budget = budget if memory is None else memory
         room = None if self.budget is None else max(self.budget - reserved, 0)
         plans.measure(waiting, self.operation, room, count if client is None else 1)
-        self.disk = next((rate for item in waiting[:PROBED] if (rate := disks.rate(item.input))), None)
+        if client is None:
+            count = pools.fitting([item for item in waiting if item.refused is None], self.budget, count)
+            self.devices = names[:count] if self.on_gpus else ["cpu"] * count
+            self.threads = max(1, cpus // count)
+        self.trial = threading.Thread(target=self._try_disk, args=(waiting[:PROBED],), daemon=True)
+        self.trial.start()  # while the processes start, which leave the disk alone
         largest = max(waiting, key=lambda item: item.needed, default=None)
         self.placed = {
             "device": "cluster" if client is not None else "cuda" if self.on_gpus else "cpu",
@@ -213,20 +239,34 @@ class _Run:
             "refused": [item.refused for item in waiting if item.refused is not None],
         }
 
-    def go(self, waiting, client, tell):
-        """Do the items, a row for each."""
-        self.tell, self.to_do, self.begun = tell, len(waiting), time.perf_counter()
+    def _try_disk(self, items):
+        self.disk = next((rate for item in items if (rate := disks.rate(item.input))), None)
+
+    def foresee(self, waiting):
+        """The items that a run would do; rows of the others are counted, and nothing is written."""
+        rows = [row for row, _ in self._skipped()]
+        rows += [self._row(item, "failed", item.refused) for item in waiting if item.refused is not None]
+        for row in rows:
+            self.totals.add(row)
+        return [item for item in waiting if item.refused is None]
+
+    def _skipped(self):
+        """A row for each item whose place another file has, and whether the ledger has it."""
         for item, there, known in self.skipped:
             text = (
                 f"{self.folder / there}: is there and was not written by a batch of this folder; move it or overwrite"
             )
-            row = self._row(item, "skipped", text)
+            yield self._row(item, "skipped", text), known
+
+    def go(self, waiting, client, tell, crashed):
+        """Do the items, a row for each; `crashed` says that a run before this one may have left temporary files."""
+        self.tell, self.to_do, self.begun = tell, len(waiting), time.perf_counter()
+        for row, known in self._skipped():
             if not known:
                 self.book.append(row)
             self.totals.add(row)
-        if self.part is None:
-            sweep(self._places(waiting))
-        self.book.own([item.output for item in waiting])
+        if crashed and self.part is None:
+            sweep({self.folder, *self._places(self.found)})
         fit = []
         for item in waiting:
             if item.refused is None:
@@ -238,9 +278,11 @@ class _Run:
                 self._work(fit, client)
         except KeyboardInterrupt:
             self.stopped = INTERRUPTED
-        if self.part is None:  # again: a worker of a killed run may have outlived it until now
-            sweep(self._places(waiting))
-        self._write_summary()
+        if crashed and self.part is None:  # again: a worker of a killed run may have outlived it until now
+            sweep({self.folder, *self._places(self.found)})
+        _, self.files = summary.write(self.folder, self._rows, {"stopped": self.stopped}, self.part)
+        if self.stopped is None:
+            self.book.end()
 
     def _work(self, fit, client):
         if client is not None:
@@ -295,13 +337,14 @@ class _Run:
         if self.part is None:
             sweep(self._places(items), pid.__eq__)
 
-    def _write_summary(self):
-        outputs = [item.output for item in self.found if item.output in self.book.newest]
-        more = {"planned": len(self.found), "stopped": self.stopped}
-        _, self.files = summary.write(self.folder, self.book, outputs, more, self.part)
+    def _rows(self):
+        """How each item of the list stands."""
+        for item in self.found:
+            yield self.book.row(item.output) or summary.left(item.input, item.output, item.recipe_hash)
 
-    def told(self, left, wall, dry_run):
-        """What the run came to."""
+    def told(self, wall, would):
+        """What the run came to; `would` are the items that a dry run would do, else None."""
+        self.trial.join()
         totals = self.totals.to_dict()
         ended = self.finished + totals["items"]
         return {
@@ -315,15 +358,15 @@ class _Run:
             "disk_bytes_per_second": self.disk,
             "stopped": self.stopped,
             "notes": self.book.notes,
-            "files": [] if dry_run else [str(self.book.path), *self.files],
-            **({"items": [{"input": item.input, "output": item.output} for item in self.found]} if dry_run else {}),
+            "files": [] if would is not None else [str(self.book.path), *self.files],
+            **({} if would is None else {"items": [{"input": item.input, "output": item.output} for item in would]}),
         }
 
 
 def sweep(places, gone=None):
     """Remove temporary files in folders of outputs, of processes of which ``gone(pid)`` is true; by default those that
     do not run here."""
-    gone = gone or (lambda pid: not _is_alive(pid))
+    gone = gone or (lambda pid: not locks.is_alive(pid))
     for place in places:
         with contextlib.suppress(OSError):
             for path in list(place.iterdir()):
@@ -332,14 +375,13 @@ def sweep(places, gone=None):
                     path.unlink(missing_ok=True)
 
 
-def _is_alive(pid):
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except (PermissionError, OverflowError):
-        pass
-    return True
+def _whole(name, value):
+    """A number as an int; None stays None."""
+    if value is None:
+        return None
+    if not isinstance(value, Real) or not value >= 1 or value % 1 != 0:
+        raise UsageError(f"{name} must be at least 1, and whole, got {value!r}")
+    return int(value)
 
 
 def _make_folder(folder):
@@ -350,8 +392,11 @@ def _make_folder(folder):
 
 
 def _alone_in(folder, part):
-    """The lock of a whole list excludes all others, that of a shard whole lists and the same shard."""
+    """A lock excludes all others but those of other shards of the same number."""
     mine = ledger.names(folder, part)[1]
-    whole = ledger.names(folder)[1]
-    others = sorted(set(folder.glob("results*.lock")) - {mine}) if part is None else [whole]
+
+    def others():
+        beside = set() if part is None else set(folder.glob(f"results.*-of-{part[1]}.lock"))
+        return sorted(set(folder.glob("results*.lock")) - beside - {mine})
+
     return locks.held(mine, others)

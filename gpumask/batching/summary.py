@@ -1,20 +1,22 @@
-"""``summary.json`` and ``summary.csv``: how each item stands, by its newest row."""
+"""``summary.json`` and ``summary.csv``: how each item of the list stands."""
 
 import csv
 import io as streams
 from collections import Counter
 
 from gpumask import io
-from gpumask.batching import ledger
-from gpumask.batching.ledger import KEYS, STATES
+from gpumask.batching import ledger, shards
+from gpumask.batching.ledger import KEYS
 from gpumask.batching.work import STEPS
 from gpumask.job import outputs
 
 PLAIN = tuple(key for key in KEYS if key not in ("seconds", "metrics"))
+LEFT = "left"  # what stands of an item that was not begun, or not brought to its end
+STATES = (*ledger.STATES, LEFT)
 
 
 class Totals:
-    """Counts, seconds and bytes of rows, and those rows that are not done."""
+    """Counts, seconds and bytes of rows, and those rows that failed or were skipped."""
 
     def __init__(self):
         self.counts, self.seconds, self.bytes = Counter(), Counter(), Counter()
@@ -25,7 +27,7 @@ class Totals:
         self.counts[row["status"]] += 1
         self.seconds.update(row["seconds"])
         self.bytes.update({name: row[name] for name in ("bytes_read", "bytes_written")})
-        if row["status"] != "done":
+        if row["status"] not in ("done", LEFT):
             self.not_done.append(row)
 
     def to_dict(self):
@@ -38,15 +40,20 @@ class Totals:
         }
 
 
-def write(folder, book, items, more, shard=None):
+def left(source, output, recipe_hash):
+    """The row of an item that has none."""
+    values = (source, output, LEFT, None, recipe_hash, None, dict.fromkeys(STEPS, 0.0), 0, 0, {})
+    return dict(zip(KEYS, values, strict=True))
+
+
+def write(folder, rows, more, shard=None):
     """Write both files, of shard I of N ``summary.I-of-N.json`` …
 
     Parameters
     ----------
     folder : Path
-    book : Ledger
-    items : list of str
-        Names of outputs, whose rows count, in this order.
+    rows : callable
+        Gives the row of each item of the list in its order, one at a time; called twice.
     more : dict
         What the JSON says besides.
     shard : tuple, optional
@@ -57,14 +64,13 @@ def write(folder, book, items, more, shard=None):
     files : list of str
     """
     totals, metrics = Totals(), {}
-    for output in items:
-        row = book.row(output)
+    for row in rows():
         totals.add(row)
         metrics |= dict.fromkeys(name for name, value in row["metrics"].items() if not isinstance(value, (list, dict)))
     told = [{key: row[key] for key in ("input", "output", "status", "error")} for row in totals.not_done]
     document = {**totals.to_dict(), **more, "not_done": told}
-    names = [folder / f"summary{ledger.tag(shard)}.{suffix}" for suffix in ("json", "csv")]
-    table = _table(map(book.row, items), metrics)
+    names = [folder / f"summary{shards.tag(shard)}.{suffix}" for suffix in ("json", "csv")]
+    table = _table(rows(), metrics)
     io.write_files([(names[0], [outputs.document(document)]), (names[1], [table])], overwrite=True)
     return totals, [str(name) for name in names]
 

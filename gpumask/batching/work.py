@@ -6,8 +6,10 @@ import os
 import time
 from pathlib import Path
 
+import numpy as np
+
 from gpumask import io, job
-from gpumask.batching import fingerprint, holes, operations
+from gpumask.batching import fingerprint, holes, lanes, operations
 from gpumask.errors import GpumaskError, InputRefused, WriteFailed
 from gpumask.job import outputs
 from gpumask.job.creation import Creation
@@ -25,10 +27,12 @@ class Work:
     task : dict
         ``do``, ``input``, ``output``, ``folder``, ``settings``, ``recipe_hash``, ``device``, ``slabs``, ``dense``;
         plain values, since tasks go to other processes.
+    lanes : Lanes
+        Memory for maps and files, which items of a process share.
     """
 
-    def __init__(self, task):
-        self.task = task
+    def __init__(self, task, lanes):
+        self.task, self.lanes = task, lanes
         self.operation = operations.of(task["do"])
         self.source, self.settings = Path(task["input"]), task["settings"]
         self.output = Path(task["folder"]) / task["output"]
@@ -36,7 +40,7 @@ class Work:
         self.error = self.fingerprint = self.stop = None
         self.out_of_memory = False
         self.bytes_read = self.bytes_written = 0
-        self.metrics, self.paths, self.holes = {}, [], None
+        self.metrics, self.paths = {}, []
 
     def step(self, name):
         """Run a step, unless one before it has failed."""
@@ -87,6 +91,7 @@ class Work:
             json.dumps(self.metrics, allow_nan=False)
         except ValueError:
             self.error = self.error or f"{self.source}: its figures are no numbers; look at {self.output}"
+        self.release()
         row = {
             "input": self.task["input"],
             "output": self.task["output"],
@@ -101,16 +106,22 @@ class Work:
         }
         return {"row": row, "out_of_memory": self.out_of_memory, "stop": self.stop}
 
+    def release(self):
+        """Let go of what the item has of the process's memory."""
+
     def _wrote(self, files):
-        """Keep the sizes of what was written, by which a later run sees that it is still there."""
-        sizes = {os.path.relpath(path, self.task["folder"]): Path(path).stat().st_size for path in files}
-        self.metrics["files"] = sizes
+        """Keep the sizes of what was written, by which a later run sees that it is still there, and how it begins, by
+        which one that would replace it sees that it is the batch's."""
+        briefs = {os.path.relpath(path, self.task["folder"]): fingerprint.brief(path) for path in files}
+        sizes = {name: size for name, (size, _) in briefs.items()}
+        self.metrics |= {"files": sizes, "beginnings": {name: digest for name, (_, digest) in briefs.items()}}
         self.bytes_written = self.bytes_written or sum(sizes.values())
 
 
 class CreateWork(Work):
     """``gpumask create``."""
 
+    way = making = stored = None
     TOLD = ("box", "voxel_size_angstrom", "threshold", "volume_angstrom3", "components", "faces_touched",
             "soft_edge_px", "equivalent_edge_px", "minimum_soft_edge_px", "verdict", "device", "warnings")  # fmt: skip
 
@@ -118,6 +129,7 @@ class CreateWork(Work):
         settings = dict(self.settings)
         recipe = MaskRecipe.from_dict(settings.pop("recipe"))
         self.output.parent.mkdir(parents=True, exist_ok=True)
+        self.way = self.lanes.passage()
         self.making = Creation(
             self.source,
             self.output,
@@ -129,28 +141,37 @@ class CreateWork(Work):
             plot=False,
             core_soft=None,
             progress=None,
+            carrier=self.way,
         )
         self._fingerprint()
         self.making.read({"fingerprint": self.fingerprint})
         self._check_unchanged()
+        if self.making.volume is not None:
+            self.way.send(self.making.volume)
 
     def compute(self):
-        self.making.make()
+        with self.lanes.computing():
+            self.making.make()
+        self.way.left()
 
     def write(self):
-        making = self.making
-        making.write(None if self.task["dense"] else self._with_holes)
-        made = making.document()
+        self.way.arrive()
+        made = self.making.write(self._stored)
         self.metrics = {name: made[name] for name in self.TOLD}
         self._wrote(made["files"])
-        if self.holes is not None:
-            self.bytes_written += self.holes.bytes - self.output.stat().st_size
-        self.making = None
+        if self.stored is not None:
+            self.bytes_written += self.stored.bytes - self.output.stat().st_size
 
-    def _with_holes(self, header, data):
-        shape = self.making.soft.shape
-        self.holes = holes.Write(header, data, shape[0] * shape[1])
-        return self.holes
+    def _stored(self, header, data, filled, piece):
+        filled = np.ones_like(filled) if self.task["dense"] else filled
+        image = self.way.image(len(header) + len(data))
+        self.stored = holes.Write(header, data, filled, piece, image)
+        return self.stored
+
+    def release(self):
+        self.making = None
+        if self.way is not None:
+            self.way.end()
 
 
 class SpectrumWork(Work):
@@ -198,14 +219,14 @@ class FscWork(Work):
 WORKS = {"create": CreateWork, "spectrum": SpectrumWork, "fsc": FscWork}
 
 
-def of(task):
-    """The work of a task."""
-    return WORKS[task["do"]](task)
+def of(task, shared):
+    """The work of a task; `shared` are the lanes of the process."""
+    return WORKS[task["do"]](task, shared)
 
 
 def through(task):
     """Run every step of a task in turn, and give its result."""
-    work = of(task)
+    work = of(task, lanes.Lanes())
     for name in STEPS:
         work.step(name)
     return work.result()

@@ -3,6 +3,7 @@
 Three threads, with a queue of one between them, so that an item is read and another written while one is computed.
 """
 
+import contextlib
 import ctypes
 import json
 import os
@@ -13,6 +14,8 @@ import threading
 import traceback
 
 PARENT_DIES = 1  # PR_SET_PDEATHSIG
+M_TRIM_THRESHOLD, M_MMAP_MAX, M_ARENA_MAX = -1, -4, -8  # of malloc.h
+KEPT = 512 << 20  # bytes that are free in a worker and not given back
 
 
 def serve(parent, most):
@@ -20,17 +23,20 @@ def serve(parent, most):
     results = os.fdopen(os.dup(sys.stdout.fileno()), "wb", buffering=0)
     os.dup2(sys.stderr.fileno(), sys.stdout.fileno())  # what a library prints is no result
     _die_with(parent)
+    _keep_memory()
     from gpumask._cpu import threads
-    from gpumask.batching import work
+    from gpumask.batching import lanes, work
 
     threads.limit(most)
     results.write(b'"ready"\n')
     read, made = queue.Queue(1), queue.Queue(1)
 
     def reader():
+        shared = None
         for line in sys.stdin.buffer:
             number, task = json.loads(line)
-            item = work.of(task)
+            shared = shared or lanes.of(task["device"])
+            item = work.of(task, shared)
             item.step("read")
             read.put((number, item))
         read.put(None)
@@ -50,6 +56,17 @@ def serve(parent, most):
         del one
     made.put(None)
     writing.join()
+    os._exit(0)  # all is said; to take Python apart first takes as long as two maps
+
+
+def _keep_memory():
+    """Have glibc use freed memory again, where it would hand each large array back: fresh pages for the arrays of a
+    mask cost a tenth of making it."""
+    with contextlib.suppress(AttributeError, OSError, TypeError):  # another C library
+        mallopt = ctypes.CDLL(None).mallopt
+        mallopt(M_MMAP_MAX, 0)
+        mallopt(M_TRIM_THRESHOLD, KEPT)
+        mallopt(M_ARENA_MAX, 1)
 
 
 def _or_end(function):

@@ -37,20 +37,27 @@ INTERRUPTED = 130
 def main(argv=None):
     """Run ``gpumask ARGV`` and return the exit code: 0 done, 2 usage, 3 input refused, 4 the demanded device is not
     there, 5 could not write or out of memory, 130 interrupted."""
-    from gpumask.cli import terminal
-    from gpumask.errors import GpumaskError
-
-    argv = sys.argv[1:] if argv is None else list(argv)
+    _open_closed()
+    before = sys.stdout, sys.stderr
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):  # a terminal without Å, a file name that is not UTF-8
             stream.reconfigure(errors="backslashreplace")
+    sys.stdout, sys.stderr = _Told(sys.stdout), _Told(sys.stderr)
     try:
-        code = _run(argv)
+        code = _told(sys.argv[1:] if argv is None else list(argv))
         sys.stdout.flush()
         return code
-    except BrokenPipeError:  # the reader of our output has gone, as in `gpumask inspect map.mrc | head -1`
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 0
+    finally:
+        sys.stdout, sys.stderr = before
+
+
+def _told(argv):
+    """Run, and say in one line why it could not be done."""
+    from gpumask.cli import terminal
+    from gpumask.errors import GpumaskError
+
+    try:
+        return _run(argv)
     except GpumaskError as error:
         print(f"gpumask: {terminal.in_flags(str(error))}", file=sys.stderr)
         return error.exit_code
@@ -68,6 +75,38 @@ def _run(argv):
     except SystemExit as stop:  # argparse has printed what was wrong, or the help
         return stop.code or 0
     return arguments.run(arguments) or 0
+
+
+def _open_closed():
+    """Give streams that were closed before the start (``2>&-``) a place: else files that are opened would take theirs,
+    and what is meant for people would be written into them."""
+    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
+        if getattr(sys, name) is None:
+            handle = os.open(os.devnull, os.O_RDWR)
+            os.set_inheritable(handle, True)
+            setattr(sys, name, os.fdopen(handle, mode))
+
+
+class _Told:
+    """A stream whose reader may go, as in ``gpumask inspect map.mrc | head -1``: the work goes on unheard."""
+
+    def __init__(self, stream):
+        self.stream = stream
+
+    def __getattr__(self, name):
+        return getattr(self.stream, name)
+
+    def write(self, text):
+        return self._or_nothing(self.stream.write, text)
+
+    def flush(self):
+        self._or_nothing(self.stream.flush)
+
+    def _or_nothing(self, function, *given):
+        try:
+            return function(*given)
+        except BrokenPipeError:
+            os.dup2(os.open(os.devnull, os.O_WRONLY), self.stream.fileno())
 
 
 def _parser(argv):

@@ -149,7 +149,7 @@ def run(arguments):
         if arguments.json:
             terminal.document(done)
         else:
-            _print_merged(done)
+            _print(done, ("items", "done", "failed", "skipped", "left"), [])
         return int(done["done"] < done["items"])
     if arguments.list is None:
         raise UsageError("batch needs a LIST: a text, CSV or STAR file, a glob in quotes, or a folder")
@@ -173,8 +173,14 @@ def run(arguments):
         )
     if arguments.json:
         terminal.document(done)
-    else:
-        _print(done, arguments)
+        return code(done)
+    more = []
+    if arguments.dry_run:
+        more = [("would write", f"{item['output']} from {item['input']}") for item in done["items"]]
+    elif done["done"] or done["failed"]:
+        more = _where_the_time_went(done)
+    more += [("stopped", done["stopped"])] if done["stopped"] is not None else []
+    _print(done, ("planned", "finished", "done", "failed", "skipped", "left"), more)
     return code(done)
 
 
@@ -299,7 +305,8 @@ class _Json(_Counted):
 
 def said(plan):
     """What is told before the work begins."""
-    parts = [f"{plan['items']} items"]
+    parts = ["shard {} of {}".format(*plan["shard"])] if plan["shard"] is not None else []
+    parts.append(f"{plan['items']} items")
     for name, text in (("finished", "done before"), ("skipped", "skipped"), ("left", "left for later")):
         parts += [f"{plan[name]} {text}"] if plan[name] else []
     lines = [*(f"warning: {note}" for note in plan["notes"]), ", ".join([*parts, f"{plan['to_do']} to do"])]
@@ -317,17 +324,11 @@ def said(plan):
     return lines
 
 
-def _print(done, arguments):
-    rows = [
-        (name, str(done[name])) for name in ("planned", "finished", "done", "failed", "skipped", "left") if done[name]
-    ]
+def _print(done, counts, more):
+    """A table: the first of the counts, of the others those that are not 0, `more`, reasons, files."""
     names = {"finished": "done before", "left": "not begun"}
-    rows = [(names.get(name, name), value) for name, value in rows]
-    if arguments.dry_run:
-        rows += [("would write", f"{item['output']} from {item['input']}") for item in done["items"]]
-    elif done["done"] or done["failed"]:
-        rows += _where_the_time_went(done)
-    rows += [("stopped", done["stopped"])] if done["stopped"] is not None else []
+    rows = [(names.get(name, name), str(done[name])) for name in counts if done[name] or name == counts[0]]
+    rows += more
     rows += [
         (row["status"], f"{row['output']}: {terminal.in_flags(row['error'])}") for row in done["not_done"][:LISTED]
     ]
@@ -351,14 +352,6 @@ def _where_the_time_went(done):
         rows.append((name, text))
     rows.append(("wall time", f"{done['wall_seconds']:.1f} s, {done['done'] / done['wall_seconds']:.3g} items/s"))
     return rows
-
-
-def _print_merged(done):
-    rows = [(name, str(done[name])) for name in ("items", "done", "failed", "skipped") if done[name]]
-    rows += [
-        (row["status"], f"{row['output']}: {terminal.in_flags(row['error'])}") for row in done["not_done"][:LISTED]
-    ]
-    terminal.table([*rows, ("wrote", ", ".join(done["files"]))])
 
 
 def _span(seconds):

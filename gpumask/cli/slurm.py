@@ -4,9 +4,11 @@ import shlex
 import sys
 from pathlib import Path
 
-from gpumask.cli import batch
+from gpumask.cli import batch, options
+from gpumask.errors import UsageError
 
-GRACE = 60  # s between SLURM's signal and the end, for the item under way and the summary
+GRACE = 60  # s before the time is up at which SLURM's signal comes: items under way are given up, the summary written
+KINDS = {"gpus": ("auto", "cuda"), "tasks": ("auto", "cpu")}  # devices that tasks with and without a GPU may be told
 
 
 def fill(parser, argv):
@@ -33,7 +35,7 @@ def fill(parser, argv):
 
 
 def run(arguments):
-    from gpumask.errors import UsageError
+    from gpumask.batching import operations, runs
 
     counts = [number for number in (arguments.gpus, arguments.tasks) if number is not None]
     if len(counts) != 1 or counts[0] < 1 or arguments.cpus < 1:
@@ -45,6 +47,11 @@ def run(arguments):
             and not value.replace(":", "").replace("-", "").replace("_", "").replace(".", "").isalnum()
         ):
             raise UsageError(f"--{name} must be a word as sbatch knows it, got {value!r}")
+    kind = "gpus" if arguments.gpus is not None else "tasks"
+    if arguments.device is not None and arguments.device not in KINDS[kind]:
+        raise UsageError(f"--{kind} wants --device {' or '.join(KINDS[kind])}, got {arguments.device}; leave it out")
+    options.memory(arguments.memory)
+    runs.planned(arguments.list, Path(arguments.output), operations.of(arguments.do), batch.parameters(arguments))
     print(script(arguments, counts[0]), end="")
 
 
@@ -52,7 +59,7 @@ def script(arguments, tasks):
     """The text for sbatch."""
     program = Path(sys.executable).with_name("gpumask")
     program = str(program) if program.exists() else "gpumask"
-    options = [
+    directives = [
         "#SBATCH --job-name=gpumask",
         f"#SBATCH --array=1-{tasks}",
         "#SBATCH --ntasks=1",
@@ -72,13 +79,16 @@ def script(arguments, tasks):
         arguments.list,
         f"--output={arguments.output}",
         f"--do={arguments.do}",
-        "--shard=auto",
         f"--device={device}",
     ]
     words += [f"--{name}={value}" for name in ("workers", "memory") if (value := getattr(arguments, name)) is not None]
     flags = {"retry_failed": "--retry-failed", "force": "--force", "dense": "--dense"}
     words += [flag for name, flag in flags.items() if getattr(arguments, name)]
     words += batch.words(arguments)
+    if (unprintable := next((word for word in words if not word.isprintable()), None)) is not None:
+        raise UsageError(
+            f"{unprintable!r} cannot stand in a script: it has line breaks or other signs that do not print"
+        )
     merge = shlex.join([program, "batch", "--merge", f"--output={arguments.output}"])
     cache = []
     if arguments.gpus is not None:
@@ -86,7 +96,7 @@ def script(arguments, tasks):
                  'export CUPY_CACHE_DIR="${SLURM_TMPDIR:-${TMPDIR:-/tmp}}/gpumask-cupy-${USER:-user}"']  # fmt: skip
     lines = [
         "#!/bin/bash",
-        *options,
+        *directives,
         "#",
         "# Submitted again it goes on where it was. When all tasks have ended, one ledger and one summary of all:",
         f"#   {merge}",
@@ -96,7 +106,7 @@ def script(arguments, tasks):
         *cache,
         "# exec: the signal before the time is up reaches gpumask itself",
         f"exec {shlex.quote(program)} batch \\",
-        *(f"    {shlex.quote(word)} \\" for word in words[:-1]),
-        f"    {shlex.quote(words[-1])}",
+        *(f"    {shlex.quote(word)} \\" for word in words),
+        f'    --shard="$SLURM_ARRAY_TASK_ID/{tasks}"',
     ]
     return "\n".join(lines) + "\n"

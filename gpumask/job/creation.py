@@ -3,6 +3,7 @@
 import json
 import math
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -116,8 +117,23 @@ def create(
     return creation.document()
 
 
+class Carrier:
+    """How a map comes into memory and onto the device, and its mask back: one after the other, into new memory."""
+
+    room = None  # see io.Slabs.whole
+
+    def place(self, volume, device):
+        """A volume in host memory on `device`."""
+        return backend.place(volume, device)
+
+    def fetch(self, volume):
+        """A mask on any device in host memory."""
+        return backend.place(volume, "cpu")
+
+
 class Creation:
-    """:func:`create` in three steps, so that those of several maps may overlap: read, make, write."""
+    """:func:`create` in three steps, so that those of several maps may overlap: read, make, write; `carrier` moves what
+    is between them."""
 
     def __init__(
         self,
@@ -136,7 +152,9 @@ class Creation:
         core_soft,
         progress,
         recipe_path=None,
+        carrier=None,
     ):
+        self.carrier = carrier
         self.map_path, self.output = Path(map_path), outputs.named(output, ".json", ".png")
         self.recipe, self.like, self.mode, self.overwrite = recipe, like, mode, overwrite
         self.voxel_size, self.nan_to, self.plot, self.memory = voxel_size, nan_to, plot, memory
@@ -158,7 +176,8 @@ class Creation:
             source = self.source = io.Slabs(self.map_path, voxel_size=self.voxel_size, nan_to=self.nan_to)
             if self.core_soft is not None:
                 self.recipe = glycoprotein.completed(self.recipe, source.voxel_size)
-            self.run = _Run(self.recipe, self.device, backend.is_demanded(self.reason), self.memory, self.progress)
+            demanded = backend.is_demanded(self.reason)
+            self.run = _Run(self.recipe, self.device, demanded, self.memory, self.progress, self.carrier)
             self.record = record or {"sha256": io.sha256(self.map_path)}
             needed = pipeline.memory_needed(source.shape, source.voxel_size, self.recipe)
             self.streamed = self.like is None and self.run.budget(source) < needed
@@ -166,7 +185,7 @@ class Creation:
             if self.streamed:
                 self._check_streamed()
                 return
-            self.volume = source.whole()
+            self.volume = source.whole(self.run.carrier.room)
             if self.like is not None:
                 self.reference, more = io.load(self.like)
                 self.run.notes += more
@@ -216,20 +235,27 @@ class Creation:
         self.run.notes += more
 
     def write(self, stored=None):
-        """Write the mask and what is beside it; ``stored(header, data)`` gives other chunks for
-        :func:`gpumask.io.write_files` than those two."""
+        """Write the mask and what is beside it, and give the document that was written; ``stored`` makes chunks for
+        :func:`gpumask.io.write_files` of what :func:`gpumask.io.encode_pieces` gives."""
         self.progress("write")
         start = time.perf_counter()
         label = LABEL.format(gpumask.__version__, self.recipe.hash)
         if self.streamed:
             chunks = self._slabs(label)
         else:
-            chunks = io.encode(self.soft, self.mode, label)
-            chunks = chunks if stored is None else stored(*chunks)
-        files = dict(zip(self.targets, (chunks, self._write_document, self.drawn), strict=False))
+            pieces = io.encode_pieces(self.soft, self.mode, label)
+            chunks = pieces[:2] if stored is None else stored(*pieces)
+        document = {}
+
+        def write_document(stream):
+            document.update(self.document())  # of a mask in slabs nothing is known before
+            stream.write((json.dumps(document, indent=2) + "\n").encode())
+
+        files = dict(zip(self.targets, (chunks, write_document, self.drawn), strict=False))
         io.write_files(list(files.items()), self.overwrite)
         made = sum(self.run.made.seconds.values()) if self.streamed else 0
         self.seconds["write"] = time.perf_counter() - start - made
+        return document
 
     def _slabs(self, label):
         source = self.source
@@ -241,9 +267,6 @@ class Creation:
             io.encode_slabs(stream, source.shape, source.voxel_size, source.header, self.mode, label, slabs_to)
 
         return write_mask
-
-    def _write_document(self, stream):
-        stream.write((json.dumps(self.document(), indent=2) + "\n").encode())
 
     def document(self):
         """What ``gpumask create --json`` prints of a mask that was made."""
@@ -291,9 +314,9 @@ class _Run:
     """A recipe on its way to a mask: in memory if it fits, else in slabs, else, unless the device was demanded, on the
     CPU; each step down is noted."""
 
-    def __init__(self, recipe, device, demanded, memory, progress):
+    def __init__(self, recipe, device, demanded, memory, progress, carrier=None):
         self.recipe, self.device, self.demanded, self.memory = recipe, device, demanded, memory
-        self.progress, self.notes, self.made = progress, [], None
+        self.progress, self.carrier, self.notes, self.made = progress, carrier or Carrier(), [], None
 
     def budget(self, source):
         """Bytes that may be used for a box."""
@@ -334,9 +357,10 @@ class _Run:
         self.made = slabs.make(source, self.recipe, write, budget, device, self.progress)
 
     def _at_once(self, volume, device, like, names):
-        volume = backend.place(volume, device)
-        self.made = pipeline.make(volume, self.recipe, self.progress, like, names)
-        return backend.place(self.made.volume, "cpu")
+        volume = self.carrier.place(volume, device)
+        made = pipeline.make(volume, self.recipe, self.progress, like, names)
+        self.made = replace(made, volume=None)  # the device's memory is free once the mask has been fetched
+        return self.carrier.fetch(made.volume)
 
     def _after_freeing(self, volume, device, like, names):
         backend.free_memory(device)
