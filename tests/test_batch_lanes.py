@@ -21,6 +21,7 @@ from gpumask.batching import lanes, work
 
 SHAPE = (4, 5, 6)
 ITEMS = 12
+TRIES = 50  # of what three threads do in an order of their own
 
 
 class Stream:
@@ -195,7 +196,7 @@ FORGOTTEN = {
 def test_a_wait_that_is_left_out_shows(monkeypatch, wait):
     """That the stand-in finds what it is for."""
     monkeypatch.setattr(*FORGOTTEN[wait])
-    assert not all(all(through(shared, monkeypatch)) for shared in streams())
+    assert any(not all(through(shared, monkeypatch)) for _ in range(TRIES) for shared in streams())
 
 
 def test_a_device_without_room_for_the_next_map_gets_it_in_its_turn(monkeypatch):

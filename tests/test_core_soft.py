@@ -390,6 +390,15 @@ def test_the_outside_and_the_mask_are_the_particle_and_make_the_composite(folder
     assert gm.read("mask_outside.mrc").origin == ORIGIN
 
 
+def test_the_dilation_of_a_recipe_file_goes_before_the_default(folder):
+    Path("recipe.toml").write_text('threshold = "0.12"\nlargest = 1\ndilation = "3px"\nsoft_edge = "4px"\n')
+    given = ["create", "map.mrc", "-o", "mask.mrc", "--core-soft", "--force"]
+    assert main([*given, "--recipe", "recipe.toml"]) == 0
+    assert json.loads(Path("mask.json").read_text())["recipe"]["dilation"] == "3px"
+    assert main([*given, "--recipe", "recipe.toml", "--dilate", "2px"]) == 0
+    assert json.loads(Path("mask.json").read_text())["recipe"]["dilation"] == "2px"
+
+
 def test_a_recipe_makes_the_outside_again(folder, capsys):
     assert main(["model", *MODEL, *OUTSIDE]) == 0
     again = ["model", "model.pdb", "--recipe", "mask.json"]

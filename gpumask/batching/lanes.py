@@ -73,9 +73,6 @@ class Passage(Carrier):
             self.lanes.maps.give(self.map)
             self.map = None
 
-    def arrive(self):
-        """Wait until the mask is in host memory."""
-
     def end(self):
         """Give back what is taken."""
         self.arrive()

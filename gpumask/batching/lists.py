@@ -15,7 +15,7 @@ PACKED = (".gz", ".bz2")
 HALVES = {"rlnUnfilteredMapHalf1": "half1", "rlnUnfilteredMapHalf2": "half2"}
 MASKED = {"rlnMaskName": "mask", **HALVES}
 RELION = {"map": {"rlnReferenceImage": "map"}, "mask": MASKED, "half1": MASKED}  # by the name of the input
-PATHS = ("like", "half1", "half2", "mask", "reference", "recipe")  # parameters that name a file
+PATHS = ("like", "half1", "half2", "mask", "reference", "recipe", "model")  # parameters that name a file
 
 
 class Row(NamedTuple):

@@ -1,13 +1,14 @@
 """What can be done to each input of a list: which parameters it takes, what it writes, how much memory it needs."""
 
+import contextlib
 import hashlib
 import json
 import math
 from pathlib import Path
 
 from gpumask import job, pipeline, units
-from gpumask.errors import GpumaskError, UsageError
-from gpumask.job import inputs, outputs, resolution_files
+from gpumask.errors import GpumaskError, InputNotFound, UsageError
+from gpumask.job import core_soft, inputs, outputs, resolution_files
 from gpumask.recipe import MaskRecipe
 from gpumask.units import voxel_edges
 
@@ -95,6 +96,10 @@ class Operation:
         """Bytes that the work takes at its peak, what is read included."""
         raise NotImplementedError
 
+    def whole_box(self, settings):
+        """Why a box that does not fit cannot be made in slabs; None where it can."""
+        return f"{self.name} needs the whole box"
+
     def hash(self, settings):
         """16 hex digits of the SHA-256 of the operation and of all settings that its result depends on."""
         text = json.dumps({"do": self.name, **settings}, sort_keys=True, separators=(",", ":"))
@@ -126,6 +131,7 @@ def _same(value):
 
 
 READING = {"voxel_size": voxel_size, "nan_to": float}
+HALF_MAPS = {"half1": str, "half2": str, "onset": str, "assume_unmasked": flag}
 
 
 class Create(Operation):
@@ -133,14 +139,25 @@ class Create(Operation):
 
     name, columns, ending = "create", ("map",), "_mask.mrc"
     aliases = {"dilate": "dilation"}
-    paths = ("like",)
+    paths = ("like", "half1", "half2")
     recipe = dict.fromkeys(MaskRecipe.__dataclass_fields__, _same) | {
         "absolute_value": flag, "dust": float, "largest": int, "fill_holes": flag, "invert": flag}  # fmt: skip
     options = {"like": str, "mode": str, **READING}
-    kinds = {**recipe, "erode": length, "preset": str, "recipe": fields, **options}
+    more = {"plot": flag, "core_soft": flag, **HALF_MAPS}
+    kinds = {**recipe, "erode": length, "preset": str, "recipe": fields, **options, **more}
+    # measured at 160³, the mask filling the box: 21.8 more than without, and 36.7 more
+    per_voxel_of_core_soft, per_voxel_of_halves = 24, 40
 
     def settings(self, parameters, row=None):
         every, own = (_with_options(self._values(given)) for given in (parameters, row or {}))
+        given = {**every, **own}
+        more = {name: given[name] for name in self.more if given.get(name)}
+        if "core_soft" in more:
+            own |= core_soft.defaults(given.get("preset"), {**given.get("recipe", {}), **given})
+        with contextlib.suppress(InputNotFound):  # the work will say so
+            leaks = self.leaks(more)
+            # by the name that is given, which is not that of what a link leads to
+            more |= {"half2": str(leaks.paths[1])} if leaks is not None and leaks.paths else {}
         # a threshold may come with each row alone; the parameters of all need one to be a recipe
         layers = {name: every[name] for name in self.recipe if name in every}
         for values in (own.get("recipe", {}), own):
@@ -151,13 +168,26 @@ class Create(Operation):
             recipe = pipeline.build_recipe(start, own.get("preset"), **{n: own[n] for n in self.recipe if n in own})
         options = {name: own.get(name, every.get(name)) for name in self.options}
         options["mode"] = options["mode"] or "float32"
-        return {"recipe": recipe.to_dict(), **options}
+        return {"recipe": recipe.to_dict(), **options, **more}
 
     def files(self, output, settings):
-        return [output, str(outputs.beside(Path(output), ".json"))]
+        suffixes = (".json", ".png") if settings.get("plot") else (".json",)
+        return [output, *(str(outputs.beside(Path(output), suffix)) for suffix in suffixes)]
 
     def bytes_needed(self, shape, voxel_size, settings):
-        return pipeline.memory_needed(shape, voxel_size, MaskRecipe.from_dict(settings["recipe"]))
+        more = self.per_voxel_of_core_soft * ("core_soft" in settings)
+        more += self.per_voxel_of_halves * ("half1" in settings)
+        recipe = MaskRecipe.from_dict(settings["recipe"])
+        return pipeline.memory_needed(shape, voxel_size, recipe) + more * math.prod(shape)
+
+    def whole_box(self, settings):
+        asked = [f"--{name.replace('_', '-')}" for name in ("like", "core_soft", "plot") if settings.get(name)]
+        return f"{super().whole_box(settings)} for {', '.join(asked)}" if asked else None
+
+    def leaks(self, settings):
+        """What the leak of a core-soft mask is told from; None for another mask."""
+        given = {name: settings[name] for name in HALF_MAPS if name in settings}
+        return core_soft.leaks("core_soft" in settings, given, settings.get("voxel_size"))
 
 
 class Spectrum(Operation):
@@ -166,8 +196,7 @@ class Spectrum(Operation):
     name, columns, ending = "spectrum", ("mask",), "_spectrum.json"
     aliases = {}
     paths = ("half1", "half2")
-    kinds = {"resolution": str, "half1": str, "half2": str, "onset": str, "asymmetric_units": int, "seeds": int,
-             "assume_unmasked": flag, **READING}  # fmt: skip
+    kinds = {"resolution": str, "asymmetric_units": int, "seeds": int, "plot": flag, **HALF_MAPS, **READING}
     per_voxel, per_voxel_of_halves = 16, 32  # measured at 160³, the mask filling the box: 13.5, and 26.4 more
 
     def settings(self, parameters, row=None):
@@ -175,6 +204,9 @@ class Spectrum(Operation):
         if "resolution" in found:
             found["resolution"] = str(units.Length(units.angstrom(found["resolution"]), "A"))
         return found
+
+    def files(self, output, settings):
+        return [output, *([str(Path(output).with_suffix(".png"))] if settings.get("plot") else [])]
 
     def bytes_needed(self, shape, voxel_size, settings):
         return math.prod(shape) * (self.per_voxel + self.per_voxel_of_halves * ("half1" in settings))
@@ -185,12 +217,12 @@ class Fsc(Operation):
 
     name, columns, ending = "fsc", ("half1",), "_fsc"
     aliases = {"directional": "by_direction", "local_resolution": "by_place", "filter": "local_filter"}
-    paths = ("half2", "mask", "reference")
+    paths = ("half2", "mask", "reference", "model")
     kinds = {"half2": str, "mask": str, "reference": str, "style": str, "onset": str, "seed": int, "base_lowpass": str,
              "asymmetric_units": int, "assume_unmasked": flag, "mass": float, "cross_checks": flag, "plot": flag,
              "by_direction": flag, "by_place": flag, "window": str, "step": str, "local_filter": flag,
-             "b_factor": float, **READING}  # fmt: skip
-    per_voxel, per_voxel_of_more = 36, 48  # measured at 160³: 28.8, and 39.3 more by direction and by place
+             "b_factor": float, "model": str, "select": str, "model_resolution": str, **READING}  # fmt: skip
+    per_voxel, per_voxel_of_more = 48, 48  # measured at 160³: 44.5 with a mask, and 39.3 more by direction and by place
 
     def settings(self, parameters, row=None):
         return {**self._values(parameters), **self._values(row or {})}

@@ -12,7 +12,7 @@ from queue import SimpleQueue
 from gpumask import io, units
 from gpumask.batching import fingerprint, lists
 from gpumask.errors import GpumaskError, UsageError
-from gpumask.job.outputs import MAP_SUFFIXES
+from gpumask.job import outputs
 
 READERS = 8  # threads that wait for the file system while headers and fingerprints are read
 RESERVED = "results", "summary"
@@ -49,6 +49,8 @@ def items(rows, operation, parameters, folder):
     UsageError
         An unknown parameter or value; outputs that meet, leave the folder, or are an input; an input that is a pipe or
         a device.
+    MissingExtra
+        Figures are asked for, and matplotlib is not installed.
     """
     found = []
     names = _default_names(rows, operation)
@@ -66,6 +68,8 @@ def items(rows, operation, parameters, folder):
         files = operation.files(output, settings)
         found.append(Item(number, row.where, source, output, settings, operation.hash(settings), files))
     _check_outputs(found, operation, Path(folder))
+    if any(item.settings.get("plot") for item in found):
+        outputs.check_drawing()
     return found
 
 
@@ -104,7 +108,7 @@ def _relative(output, operation):
     if "\0" in output or "\n" in output:
         raise UsageError(f"output {output!r} is no name of a file")
     ending = Path(operation.ending).suffix
-    allowed = MAP_SUFFIXES if ending == ".mrc" else (ending,)
+    allowed = outputs.MAP_SUFFIXES if ending == ".mrc" else (ending,)
     if path.suffix.lower() not in allowed and ending:
         raise UsageError(f"output {output!r} must end in {' or '.join(allowed)}")
     return str(path)
@@ -223,8 +227,8 @@ def _make_fit(item, operation, budget, workers):
         f"{item.input}: a box of {units.by(item.shape)} voxels needs {item.needed / 1e9:.3g} GB, {budget / 1e9:.3g} GB "
         "may be used"
     )
-    if operation.name != "create" or item.settings["like"] is not None:
-        item.refused = f"{text}, and {operation.name} needs the whole box; use a machine with more memory"
+    if (why := operation.whole_box(item.settings)) is not None:
+        item.refused = f"{text}, and {why}; use a machine with more memory"
     elif item.packed:
         item.refused = f"{text}; unpack the file, so that it can be read in slabs"
     else:

@@ -71,7 +71,9 @@ def batch(
         Called with a dict at each event: ``plan``, then ``item`` for each item that came to an end.
     **parameters
         Of ``gpumask create`` (fields of :class:`gpumask.MaskRecipe`, ``recipe``, ``preset``, ``like``, ``mode``,
-        ``voxel_size``, ``nan_to``), ``spectrum`` or ``fsc``, for every item that has no such parameter of its own.
+        ``voxel_size``, ``nan_to``, ``plot``, ``core_soft`` with ``half1``, ``half2``, ``onset`` and
+        ``assume_unmasked``), ``spectrum`` (``plot`` is True) or ``fsc``, for every item that has no such parameter of
+        its own.
 
     Returns
     -------
@@ -86,6 +88,8 @@ def batch(
     ------
     UsageError
         A list or parameters that cannot be used, outputs that meet or leave the folder; nothing was begun.
+    MissingExtra
+        Figures are asked for, and matplotlib is not installed; nothing was begun.
     WriteFailed
         Another run works in the folder, or it cannot be written.
     """

@@ -11,7 +11,7 @@ import numpy as np
 from gpumask import io, job
 from gpumask.batching import fingerprint, holes, lanes, operations
 from gpumask.errors import GpumaskError, InputRefused, WriteFailed
-from gpumask.job import outputs
+from gpumask.job import core_soft, outputs
 from gpumask.job.creation import Creation
 from gpumask.recipe import MaskRecipe
 
@@ -126,24 +126,22 @@ class CreateWork(Work):
             "soft_edge_px", "equivalent_edge_px", "minimum_soft_edge_px", "verdict", "device", "warnings")  # fmt: skip
 
     def read(self):
-        settings = dict(self.settings)
-        recipe = MaskRecipe.from_dict(settings.pop("recipe"))
+        self._fingerprint()
         self.output.parent.mkdir(parents=True, exist_ok=True)
         self.way = self.lanes.passage()
         self.making = Creation(
             self.source,
             self.output,
-            recipe,
-            **settings,
+            MaskRecipe.from_dict(self.settings["recipe"]),
+            **{name: self.settings[name] for name in self.operation.options},
             device=self.task["device"],
             memory=self.task["slabs"],
             overwrite=True,
-            plot=False,
-            core_soft=None,
+            plot=self.settings.get("plot", False),
+            core_soft=self.operation.leaks(self.settings),
             progress=None,
             carrier=self.way,
         )
-        self._fingerprint()
         self.making.read({"fingerprint": self.fingerprint})
         self._check_unchanged()
         if self.making.volume is not None:
@@ -153,11 +151,16 @@ class CreateWork(Work):
         with self.lanes.computing():
             self.making.make()
         self.way.left()
+        if self.making.core_soft is not None:  # its half maps have been read by now
+            self._check_unchanged()
 
     def write(self):
         self.way.arrive()
         made = self.making.write(self._stored)
         self.metrics = {name: made[name] for name in self.TOLD}
+        if "core_soft" in made:
+            leak = made["core_soft"]["masks"]["core_soft"]
+            self.metrics |= {name: leak[name] for name in core_soft.LEAK}
         self._wrote(made["files"])
         if self.stored is not None:
             self.bytes_written += self.stored.bytes - self.output.stat().st_size
@@ -182,17 +185,26 @@ class SpectrumWork(Work):
         *("falloff_exponent", "porod_ratio", "effective_voxels", "k_leak", "mask_limited_resolution", "leak_mean"),
         *("cut_fraction", "verdict", "warnings"),
     )
+    drawn = ()
 
     def compute(self):
-        done = job.spectrum([self.source], **self.settings, device=self.task["device"])
+        settings = dict(self.settings)
+        plot = settings.pop("plot", False)
+        done = job.spectrum([self.source], **settings, device=self.task["device"])
         self._check_unchanged()
+        if plot:
+            from gpumask.report import spectrum as drawing
+
+            self.drawn = [[drawing.draw(done["spectra"])]]
         self.document = done["spectra"][0].to_dict()
         self.metrics = {name: self.document[name] for name in self.TOLD} | {"device": done["device"]}
 
     def write(self):
         self.output.parent.mkdir(parents=True, exist_ok=True)
-        io.write_files([(self.output, [outputs.document([self.document])])], overwrite=True)
-        self._wrote([self.output])
+        files = [Path(self.task["folder"]) / name for name in self.operation.files(self.task["output"], self.settings)]
+        contents = [[outputs.document([self.document])], *self.drawn]
+        io.write_files(list(zip(files, contents, strict=True)), overwrite=True)
+        self._wrote(files)
 
 
 class FscWork(Work):
@@ -213,6 +225,8 @@ class FscWork(Work):
             "device": done["device"],
             "warnings": done["warnings"],
         }
+        if found.map_model is not None:
+            self.metrics["map_model"] = found.map_model["resolution"]
         self._wrote(done["files"])
 
 

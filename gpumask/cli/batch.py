@@ -15,9 +15,9 @@ VERBS = ("create", "spectrum", "fsc")
 # what a verb asks of one file, and batch itself says for all
 OWN = {"-o", "--output", "--force", "--json", "--device", "--memory"}
 ONE_FILE = {
-    "create": {"map", "--plot", "--core-soft", "--half1", "--half2", "--onset", "--assume-unmasked"},
+    "create": {"map"},
     "spectrum": {"masks", "--plot", "--slices", "--map", "--at"},
-    "fsc": {"half1", "half2", "--model", "--select", "--model-resolution"},
+    "fsc": {"half1", "half2"},
 }
 
 
@@ -81,6 +81,9 @@ def share(parser, verb):
     """The options of the verb that is run on each item, but those for one file."""
     taken = _Shared(parser, f"{verb}: options", OWN | ONE_FILE[verb], {})
     importlib.import_module(f"gpumask.cli.{verb}").fill(taken)
+    if verb == "spectrum":  # of one file it takes the figure's name
+        figures = _Shared(parser, f"{verb}: figures (extra: plot)", set(), taken.actions)
+        figures.add_argument("--plot", action="store_true", help="draw each spectrum to NAME_spectrum.png")
     parser.set_defaults(shared=taken.actions)
 
 

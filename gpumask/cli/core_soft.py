@@ -22,16 +22,10 @@ def add(parser, dilation):
 
 def leaks(arguments):
     """The half maps that are given, for `job`; None without ``--core-soft``."""
-    from gpumask import job
-    from gpumask.errors import UsageError
+    from gpumask.job import core_soft
 
     given = options.given(arguments, OPTIONS)
-    if arguments.core_soft:
-        return job.Leaks(**given, voxel_size=options.voxel_size(arguments.voxel_size))
-    if given:
-        names = ", ".join("--" + name.replace("_", "-") for name in given)
-        raise UsageError(f"{names}: for the leak of a core-soft mask; give --core-soft too")
-    return None
+    return core_soft.leaks(arguments.core_soft, given, options.voxel_size(arguments.voxel_size))
 
 
 def show(facts, size):

@@ -108,11 +108,10 @@ def run(arguments):
         dilation = "-" + arguments.erode.strip().lstrip("+")
     fields, options = job.read_recipe(arguments.recipe) if arguments.recipe else (None, {})
     leaks = core_soft.leaks(arguments)
+    grown = {"dilation": dilation, "near": arguments.near}
     if leaks is not None:
-        if arguments.preset is not None:
-            raise UsageError("--core-soft is the preset glycoprotein, with what it keeps and cuts: leave --preset out")
-        if dilation is None and arguments.near is None:
-            dilation = job.core_soft.PRESET["dilation"]
+        given = {name: value for name, value in grown.items() if value is not None}
+        grown |= job.core_soft.defaults(arguments.preset, {**(fields or {}), **given})
     given = {
         "like": arguments.like,
         "mode": arguments.mode,
@@ -123,13 +122,13 @@ def run(arguments):
     recipe = pipeline.build_recipe(
         fields,
         arguments.preset,
-        dilation=dilation,
+        **grown,
         **{
             name: getattr(arguments, name)
             for name in (
                 *("threshold", "lowpass", "butterworth", "rect", "gaussian", "absolute_value"),
                 *CLEAN_UP,
-                *("soft_edge", "near", "far", "edge", "style", "resolution", "invert"),
+                *("soft_edge", "far", "edge", "style", "resolution", "invert"),
             )
         },
     )

@@ -44,6 +44,24 @@ class Bodies(NamedTuple):
     cover: Any
 
 
+def defaults(preset, fields):
+    """Fields that the recipe of a core-soft mask of a map gets beside these, which options and files give."""
+    if preset is not None:
+        raise UsageError("--core-soft is the preset glycoprotein, with what it keeps and cuts: leave --preset out")
+    is_grown = any(fields.get(name) is not None for name in ("dilation", "near"))
+    return {} if is_grown else {"dilation": PRESET["dilation"]}
+
+
+def leaks(core_soft, given, voxel_size):
+    """:class:`Leaks` of the options of half maps that are given, by name; without `core_soft` None, and none may be."""
+    if core_soft:
+        return Leaks(**given, voxel_size=voxel_size)
+    if given:
+        names = ", ".join("--" + name.replace("_", "-") for name in given)
+        raise UsageError(f"{names}: for the leak of a core-soft mask; give --core-soft too")
+    return None
+
+
 def completed(recipe, voxel_size):
     """The recipe with the very soft edge where it names none: 25 px, or 5·resolution/voxel where that is more, rounded
     up."""

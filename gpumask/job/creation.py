@@ -127,8 +127,11 @@ class Carrier:
         return backend.place(volume, device)
 
     def fetch(self, volume):
-        """A mask on any device in host memory."""
+        """A mask on any device in host memory, whose values are there after :meth:`arrive`."""
         return backend.place(volume, "cpu")
+
+    def arrive(self):
+        """Wait until the mask is in host memory."""
 
 
 class Creation:
@@ -209,6 +212,8 @@ class Creation:
             return
         names = (self.map_path.name, None if self.like is None else Path(self.like).name)
         self.soft = self.run.whole(self.volume, self.reference, names)
+        if self.core_soft is not None or self.plot:
+            self.run.carrier.arrive()
         if self.core_soft is not None:
             self.progress("core-soft")
             with timed(self.seconds, "core-soft"):

@@ -53,8 +53,15 @@ def figure_format(path):
     form = path.suffix.lower().removeprefix(".")
     if form not in canvas.FORMATS:
         raise UsageError(f"{path}: a figure is written as .{', .'.join(canvas.FORMATS)}; give it such a name")
-    canvas.new(1, 1)  # where matplotlib is missing, that is said before the work
+    check_drawing()
     return form
+
+
+def check_drawing():
+    """Refuse figures where matplotlib is missing: to be said before the work."""
+    from gpumask.report import canvas
+
+    canvas.new(1, 1)
 
 
 @contextmanager
