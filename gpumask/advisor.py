@@ -78,6 +78,8 @@ class Choice:
     passes : bool
         False where no row does what is asked: the pick is then the one with the lowest Λ of those with d' > 0 (an
         error < 1, for a subtraction) that are 0 at the faces of the box, if there are such.
+    fails : list of str
+        What the pick does not do.
     front : list of int
         Rows within the box that no other beats in both d' (in the error, for a subtraction) and Λ, from low Λ to
         high.
@@ -87,6 +89,7 @@ class Choice:
 
     index: int
     passes: bool
+    fails: list
     front: list
     reasons: list
 
@@ -99,9 +102,11 @@ class Advice:
     ----------
     goal, criterion : str
     passes : bool
-        Whether the pick does all that the criterion asks.
+        Whether the pick does all that the criterion asks, and `fails`, a list of str, what it does not.
     row : dict
         The pick's row of :attr:`sweep`.
+    subtraction_error : float
+        Of the pick: what is left of the target's power under the mask and taken of the rest's, as a share of it.
     recipe : MaskRecipe
     mask : Volume or array
         What :func:`gpumask.create_mask` makes of the recipe.
@@ -111,9 +116,10 @@ class Advice:
         ``what``, ``row`` (its number) and ``reason``: the masks one step beside the pick, and those that other rules
         would take, and why they lose.
     sensitivity : list of dict
-        The pick's dilation and edge at 20 % more and less threshold: ``threshold``, ``change``, ``row`` and
-        ``fails``, what of the criterion it fails; empty where a base was given. Both rows are of one sweep, so that
-        their target and their density are those of the lower threshold.
+        The pick's dilation and edge at 20 % more and less threshold: ``threshold``, ``change``, ``row``,
+        ``subtraction_error`` and ``fails``, what of the criterion it fails; empty where a base was given. Both rows are
+        of one sweep, so that their density is that of the lower threshold, and so is a target that is all that is
+        connected to the base; a target that is the base itself, or a region, stays that of the pick.
     resolution : float
         Å, and `resolution_source` where it comes from.
     n_coefficients, n_effective : float
@@ -137,7 +143,9 @@ class Advice:
     goal: str
     criterion: str
     passes: bool
+    fails: list
     row: dict
+    subtraction_error: Any
     recipe: Any
     mask: Any = field(repr=False)
     front: list
@@ -224,7 +232,7 @@ def advise(
     policy : Policy
     least_leak : bool
         Also find the profile of least leak between the two ends of the pick's edge, see
-        :func:`gpumask.edges.least_leak`. Memory: 8 bytes a voxel for each pixel of the edge, and 40 beside that.
+        :func:`gpumask.edges.least_leak`. Memory: 8 bytes a voxel for each pixel of the edge, and 32 beside that.
     voxel_size : float or tuple of float, optional
         Å (z, y, x); only with plain arrays.
     progress : callable, optional
@@ -332,6 +340,8 @@ def check_base(base, half1, names=("the base", "the half maps")):
         raise InputRefused(
             f"{name} is empty: a base is where it is >= 0.5, and its maximum is {float(data.max()):.6g}; give another"
         )
+    if data.shape == half1.shape and bool(inside.all()):
+        raise InputRefused(f"{name} fills its box: a base is where it is >= 0.5, and that is everywhere; give another")
     if isinstance(base, Volume) and isinstance(half1, Volume) and base.shape != half1.shape:
         laid, _ = grids.paste(name, base.with_data(inside), other, half1)
         if not bool(laid.data.any()):
@@ -362,7 +372,7 @@ def choose(sweep, goal="global", policy=POLICY):
     judge = _Judge(sweep, goal, policy)
     index, passes = judge.pick()
     reasons = [None if i == index else judge.reason(i, index) for i in range(len(sweep.rows))]
-    return Choice(index, passes, judge.front(), reasons)
+    return Choice(index, passes, judge.fails(index), judge.front(), reasons)
 
 
 def front(sweep, goal="global"):
@@ -454,7 +464,7 @@ class _Judge:
         row, pick = self.rows[i], self.rows[picked]
         fails, leaks = self.fails(i), f"Λ {self._shown(i)} against {self._shown(picked)}"
         if fails and self.fails(picked) and self._counts(i) and self._inside(i) >= self._inside(picked):
-            return f"{leaks}, where no mask does all that is asked"
+            return f"{leaks}, where no mask does all that is asked; this one: {'; '.join(fails)}"
         if fails:
             return "; ".join(fails)
         if self.subtraction:
@@ -475,6 +485,8 @@ class _Judge:
             raise InputRefused("a pick needs d' and Λ of masks; sweep with unmasked half maps and a resolution")
         told = [i for i in range(len(self.rows)) if self._counts(i)]
         if not told:
+            if all("empty" in row["flags"] for row in self.rows):
+                raise InputRefused("nothing is left of any mask after erosion; search dilations above those")
             best = max((merit for i in range(len(self.rows)) if (merit := self._merit(i)) is not None), default=None)
             raise InputRefused(_no_leak(self.sweep) if best is not None and best > 0 else self._no_signal(best))
         return told
@@ -646,25 +658,26 @@ def _sensitivity(done, pick, goal, policy, maps, common):
     common |= {"dilations": recipe.dilation, "soft_edges": recipe.soft_edge, "edges": pick["edge"]}
     levels = [(1 + change) * pick["threshold"] for change in changes]
     found = []
-    for change, level, (row, fails) in zip(
+    for change, level, (row, error, fails) in zip(
         changes, levels, _at_levels(levels, goal, policy, maps, common), strict=True
     ):
         level = level if row is None else row["threshold"]
-        found.append({"threshold": level, "change": change, "row": row, "fails": fails})
+        told = {"threshold": level, "change": change, "row": row, "subtraction_error": error, "fails": fails}
+        found.append(told)
     return found
 
 
 def _at_levels(levels, goal, policy, maps, common):
-    """The row of each threshold and what it fails; in one sweep, which prepares the half maps once, unless one of the
-    thresholds leaves nothing."""
+    """The row of each threshold, its error of a subtraction and what it fails; in one sweep, which prepares the half
+    maps once, unless one of the thresholds leaves nothing."""
     try:
         moved = sweeps.sweep(*maps, thresholds=levels, **common)
     except InputRefused as error:
         if len(levels) == 1:
-            return [(None, [str(error)])]
+            return [(None, None, [str(error)])]
         return [one for level in levels for one in _at_levels([level], goal, policy, maps, common)]
     judge = _Judge(moved, goal, policy)
-    return [(row, judge.fails(i)) for i, row in enumerate(moved.rows)]
+    return [(row, judge.errors[i], judge.fails(i)) for i, row in enumerate(moved.rows)]
 
 
 def _advice(goal, done, chosen, made, least, sensitivity, target, asymmetric_units, policy):
@@ -682,7 +695,9 @@ def _advice(goal, done, chosen, made, least, sensitivity, target, asymmetric_uni
         goal=goal,
         criterion=GOALS[goal].criterion.format(**asdict(policy)),
         passes=chosen.passes,
+        fails=chosen.fails,
         row=pick,
+        subtraction_error=done.details[chosen.index]["subtraction_error"],
         recipe=done.recipe(pick),
         mask=made,
         front=chosen.front,
@@ -699,7 +714,7 @@ def _advice(goal, done, chosen, made, least, sensitivity, target, asymmetric_uni
         least_leak=least,
         policy=policy,
         sweep=done,
-        notes=_notes(done, chosen, sensitivity),
+        notes=_notes(done, chosen, sensitivity, GOALS[goal]),
     )
 
 
@@ -769,14 +784,15 @@ def _unknowns(pick, facts, onset):
     return texts
 
 
-def _notes(done, chosen, sensitivity):
+def _notes(done, chosen, sensitivity, goal):
     notes, pick = list(done.notes), done.rows[chosen.index]
     if not chosen.passes:
-        notes.append("no mask of the grid does all that is asked; this one leaks least: search wider soft edges")
+        notes.append(f"no mask of the grid does all that is asked; this one leaks least, but {'; '.join(chosen.fails)}")
     for name, word in (("dilation_px", "dilation"), ("soft_edge_px", "soft edge")):
         values = sorted({row[name] for row in done.rows})
         end = {values[0]: "smallest", values[-1]: "largest"}.get(pick[name])
-        beyond = len(values) > 1 and (pick[name] != 0 or word == "dilation")  # no edge is narrower than 0
+        # no edge is narrower than 0, and no goal that does not erode by itself is told to
+        beyond = len(values) > 1 and (pick[name] != 0 or (word == "dilation" and min(goal.dilations) < 0))
         if end and beyond:
             notes.append(f"the pick has the {end} {word} that was searched, {pick[name]:g} px; search beyond it")
     for moved in sensitivity:

@@ -216,8 +216,8 @@ def test_a_bad_base_is_named(maps, tmp_path, capsys, goal):
     for name, array in {"low": half, "beside": beside, "corner": corner, "dark": dark}.items():
         gm.write(tmp_path / f"{name}.mrc", gm.Volume(array.astype(np.float32), SIZE))
     for name, says in (
-        ("low", f"{tmp_path / 'low.mrc'}: is empty: a base is where it is >= 0.5, and its maximum is 0.49"),
-        ("beside", f"{tmp_path / 'beside.mrc'}: has nothing in the box of {maps['half1']}"),
+        ("low", f"{tmp_path / 'low.mrc'} is empty: a base is where it is >= 0.5, and its maximum is 0.49"),
+        ("beside", f"{tmp_path / 'beside.mrc'} has nothing in the box of {maps['half1']}"),
         ("corner", "no voxel of the base has density above 0"),
     ):
         given = ["advise", str(tmp_path / "dark.mrc"), "--half1", maps["half1"], "--resolution", "6A", "--onset", "16A"]

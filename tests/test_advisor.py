@@ -535,8 +535,32 @@ def test_least_leak_needs_cubes(made):
 def test_a_pick_at_an_end_of_what_was_searched_is_told(rows, end):
     """But no edge is narrower than 0, and a single value is no range."""
     done = table(*((*row, 0.01) for row in rows))
-    notes = advisor._notes(done, advisor.choose(done), [])
+    notes = advisor._notes(done, advisor.choose(done), [], advisor.GOALS["local"])
     assert notes == ([] if end is None else [f"the pick has the {end}; search beyond it"])
+
+
+def test_no_dilation_is_no_end_for_a_goal_that_does_not_erode():
+    done = table((0, 8, 30, 0.01), (2, 8, 20, 0.01))
+    assert advisor._notes(done, advisor.choose(done), [], advisor.GOALS["global"]) == []
+
+
+def test_what_a_pick_fails_is_told_and_so_is_what_the_others_fail():
+    done = table((0, 8, 30, 0.2), (2, 8, 20, 0.3))
+    chosen = advisor.choose(done)
+    assert (chosen.passes, chosen.fails) == (False, ["Λ 0.200 is over 0.05"])
+    assert chosen.reasons[1].endswith("no mask does all that is asked; this one: Λ 0.300 is over 0.05")
+    notes = advisor._notes(done, chosen, [], advisor.GOALS["global"])
+    assert notes[0].endswith("this one leaks least, but Λ 0.200 is over 0.05")
+
+
+def test_erosions_that_leave_nothing_of_any_mask_are_named(made):
+    with pytest.raises(gm.errors.InputRefused, match="nothing is left of any mask after erosion"):
+        advised(made, dilations=[-30], soft_edges=[6])
+
+
+def test_a_base_that_fills_the_box_is_named(made):
+    with pytest.raises(gm.errors.InputRefused, match="the base fills its box"):
+        advisor.check_base(np.ones_like(made[0]), made[1][0])
 
 
 def test_a_threshold_that_leaves_nothing_is_told_and_the_other_is_measured(made):

@@ -24,7 +24,7 @@ def serve(parent, most):
     os.dup2(sys.stderr.fileno(), sys.stdout.fileno())  # what a library prints is no result
     _die_with(parent)
     _keep_memory()
-    from gpumask._cpu import threads
+    from gpumask._cpu import loops, threads
     from gpumask.batching import lanes, work
 
     threads.limit(most)
@@ -50,6 +50,7 @@ def serve(parent, most):
     threading.Thread(target=_or_end, args=(reader,), daemon=True).start()
     writing = threading.Thread(target=_or_end, args=(writer,))
     writing.start()
+    loops.compiled()  # while the first map is read
     while (one := read.get()) is not None:
         one[1].step("compute")
         made.put(one)
@@ -85,7 +86,3 @@ def _die_with(parent):
         ctypes.CDLL(None).prctl(PARENT_DIES, signal.SIGKILL, 0, 0, 0)
     if os.getppid() != parent:
         os._exit(1)
-
-
-if __name__ == "__main__":
-    serve(int(sys.argv[1]), int(sys.argv[2]))

@@ -76,15 +76,18 @@ def _print(done):
 
     found = done["advice"]
     row, size = found.row, found.sweep.voxel_size_angstrom[::-1]
+    subtraction = found.goal == "subtraction"
     leak = "not defined" if row["leak_mean"] is None else f"{row['leak_mean']:.3f}"
     terminal.table(
         [
             ("goal", found.goal),
             ("criterion", found.criterion),
             ("resolution", f"{found.resolution:.3g} Å: {found.resolution_source}"),
-            ("pick", f"threshold {row['threshold']:.4g}, {row['edge']}{'' if found.passes else '; it does not pass'}"),
+            ("pick", f"threshold {row['threshold']:.4g}, {row['edge']}"),
+            *([] if found.passes else [("  fails", "; ".join(found.fails))]),
             ("  dilation", units.both(row["dilation_px"], size)),
             ("  soft edge", units.both(row["soft_edge_px"], size)),
+            *([("  error", f"{found.subtraction_error:.3f}")] if subtraction else []),
             ("  d'", "not defined" if row["detectability"] is None else f"{row['detectability']:.2f}"),
             ("  Λ", leak),
             *([("least leak", found.least_leak.line())] if found.least_leak else []),
@@ -97,19 +100,25 @@ def _print(done):
         terminal.table([(one["what"], one["reason"]) for one in found.neighbours])
     if found.sensitivity:
         print("\nthe same dilation and edge at another threshold")
-        terminal.table([(f"{one['threshold']:.4g} ({one['change']:+.0%})", _moved(one)) for one in found.sensitivity])
+        terminal.table(
+            [(f"{one['threshold']:.4g} ({one['change']:+.0%})", _moved(one, subtraction)) for one in found.sensitivity]
+        )
     if found.front:
-        print(f"\nfront of d' against Λ, {len(found.front)} masks")
-        sweep.show([found.sweep.rows[i] for i in found.front])
+        merit = "the error" if subtraction else "d'"
+        print(f"\nfront of {merit} against Λ, {len(found.front)} masks")
+        errors = [{"subtraction_error": detail["subtraction_error"]} for detail in found.sweep.details]
+        sweep.show([found.sweep.rows[i] | (errors[i] if subtraction else {}) for i in found.front])
     print("\nwhat is not known")
     for text in found.unknowns:
         print(f"  {text}")
 
 
-def _moved(one):
+def _moved(one, subtraction):
     if one["row"] is None:
         return "; ".join(one["fails"])
-    row = one["row"]
-    told = ((name, row[key], form) for name, key, form in (("d'", "detectability", ".2f"), ("Λ", "leak_mean", ".3f")))
-    text = ", ".join(f"{name} {value:{form}}" for name, value, form in told if value is not None)
-    return f"{text}, {row['mass_kda']:.0f} kDa; {'; '.join(one['fails']) or 'passes'}"
+    row, told = one["row"], []
+    if subtraction:
+        told.append(f"error {one['subtraction_error']:.3f}")
+    told += [f"d' {row['detectability']:.2f}"] if row["detectability"] is not None else []
+    told += [f"Λ {row['leak_mean']:.3f}"] if row["leak_mean"] is not None else []
+    return f"{', '.join(told)}, {row['mass_kda']:.0f} kDa; {'; '.join(one['fails']) or 'passes'}"

@@ -13,6 +13,7 @@ SHOWN = (  # heads, columns, formats
     ("kDa", "mass_kda", ".0f"),
     ("cut", "cut", ".1%"),
     ("dB", "db_at_resolution", ".1f"),
+    ("error", "subtraction_error", ".3f"),
     ("d'", "detectability", ".2f"),
     ("Λ", "leak_mean", ".3f"),
     ("FSC_n", "fsc_predicted_at_resolution", ".3f"),
@@ -187,8 +188,8 @@ def _best(found):
 
 
 def show(rows):
-    """Rows of a sweep under their heads; columns without a value are left out."""
-    columns = [(head, name, form) for head, name, form in SHOWN if any(row[name] is not None for row in rows)]
+    """Rows of a sweep under their heads, perhaps with ``subtraction_error``; columns without a value are left out."""
+    columns = [(head, name, form) for head, name, form in SHOWN if any(row.get(name) is not None for row in rows)]
     cells = [["-" if row[name] is None else format(row[name], form) for _, name, form in columns] for row in rows]
     heads = [head for head, _, _ in columns]
     widths = [max(map(len, column)) + 2 for column in zip(heads, *cells, strict=True)]

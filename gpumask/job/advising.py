@@ -90,6 +90,7 @@ def advise(
     seconds = {}
     with outputs.folder(output) as folder:
         mask_path = folder / MASK
+        optional = [LEAST_LEAK, "least_leak.json", REPORT, *(f"{name}.png" for name in OF_ADVICE)]
         targets = [mask_path, *(folder / name for name in ("mask.json", ADVICE, sweeping.TABLE, sweeping.STATE))]
         least_path = folder / LEAST_LEAK
         more = [least_path, outputs.beside(least_path, ".json")] if least_leak else []
@@ -99,7 +100,7 @@ def advise(
         with timed(seconds, "read"):
             files.read()
         if base is not None:
-            names = f"{files.paths['base']}:", str(files.paths["half1"])
+            names = str(files.paths["base"]), str(files.paths["half1"])
             advisor.check_base(files.volumes["base"], files.volumes["half1"], names)
 
         def measure(device):
@@ -119,6 +120,9 @@ def advise(
         if least_leak and least is None:
             warnings.append("the pick has no soft edge, so that there is no profile of least leak")
         source = "map" if base is None else "base"
+        earlier = [name for name in optional if (path := folder / name).exists() and path not in (*more, *pages)]
+        if earlier:
+            warnings.append(f"{', '.join(earlier)} in {folder}: of an earlier pick, and not made again; remove them")
         drawings = {}
         if report:
             progress("report")
@@ -186,6 +190,10 @@ def _report(files, found, source, device, warnings, folder):
             f"{drawing.MOST / 1e6:g} are let pass; search fewer masks"
         )
         page = drawing.report(found, figures, warnings=warnings, interactive=False, **given)
+    if len(page) > drawing.MOST:
+        warnings.append(
+            f"{REPORT} has {len(page) / 1e6:.1f} MB, more than the {drawing.MOST / 1e6:g} that load at once"
+        )
     return {folder / REPORT: [page], **{folder / f"{name}.png": [drawn] for name, drawn in figures.items()}}
 
 

@@ -50,6 +50,9 @@ def draw(advice, masks, volume, voxel_size):
         made["front"] = comparison.front(found, advice.front, shown, limit=leak, error=error)
     along = frames(advice)
     rows = [found.rows[i] for i in along]
+    if error:
+        errors = [found.details[i]["subtraction_error"] for i in along]
+        rows = [{**row, "detectability": None, "subtraction_error": e} for row, e in zip(rows, errors, strict=True)]
     made["filmstrip"] = comparison.filmstrip(rows, masks, volume, voxel_size, picked=along.index(picked))
     least = advice.least_leak
     more = None if least is None else ("profile of least leak, the same ends", least.spectra.power_db(least.values))
@@ -124,7 +127,9 @@ def report(advice, figures, *, command, inputs=(), warnings=(), interactive=True
     size = advice.sweep.voxel_size_angstrom[::-1]
     texts = captions(advice)
     picture = {name: page.figure(png, *texts[name]) for name, png in figures.items()}
-    verdict = "It does all that the goal asks." if advice.passes else "No mask does all that the goal asks: see below."
+    verdict = "It does all that the goal asks."
+    if not advice.passes:
+        verdict = f"No mask does all that the goal asks, and of this one: {'; '.join(advice.fails)}."
     pick = [
         ("goal", f"{advice.goal}: {advice.criterion}"),
         ("resolution", f"{advice.resolution:.3g} Å: {advice.resolution_source}"),
@@ -142,7 +147,7 @@ def report(advice, figures, *, command, inputs=(), warnings=(), interactive=True
         ("half maps", _reach(row)),
     ]
     if advice.goal == "subtraction":
-        error = advice.sweep.details[picked_row(advice)]["subtraction_error"]
+        error = advice.subtraction_error
         pick.append(("error", f"{_cell(error, '.3f')} of the target's power, left of it and taken of the rest"))
     if advice.least_leak is not None:
         pick.append(("least leak", advice.least_leak.line()))
@@ -209,12 +214,17 @@ def _losers(advice):
 
 
 def _moved(advice):
-    heads = ["threshold", "change", "kDa", "d′", "Λ", "verdict"]
+    error = advice.goal == "subtraction"
+    heads = ["threshold", "change", "kDa", "error" if error else "d′", "Λ", "verdict"]
     lines = []
     for one in advice.sensitivity:
         row = one["row"] or dict.fromkeys(("mass_kda", "detectability", "leak_mean"))
-        told = (("mass_kda", ".0f"), ("detectability", ".2f"), ("leak_mean", ".3f"))
-        numbers = [_cell(row[name], form) for name, form in told]
+        merit = one["subtraction_error"] if error else row["detectability"]
+        numbers = [
+            _cell(row["mass_kda"], ".0f"),
+            _cell(merit, ".3f" if error else ".2f"),
+            _cell(row["leak_mean"], ".3f"),
+        ]
         verdict = "; ".join(one["fails"]) or "passes"
         lines.append([f"{one['threshold']:.4g}", f"{one['change']:+.0%}", *numbers, verdict])
     return page.table(heads, lines, texts=(5,))

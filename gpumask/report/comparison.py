@@ -180,7 +180,7 @@ def filmstrip(rows, masks, volume, voxel_size, *, picked=None):
     Parameters
     ----------
     rows : list of dict
-        Of a sweep.
+        Of a sweep, perhaps with ``subtraction_error``.
     masks : iterable of array, shape (z, y, x)
         For each row; taken one at a time.
     volume : array, shape (z, y, x)
@@ -344,8 +344,8 @@ def _named(row, among):
 
 
 def _told(row, among):
-    told = (("leak_mean", "Λ {:.3f}"), ("detectability", "d′ {:.1f}"))
-    values = ", ".join(form.format(row[name]) for name, form in told if row[name] is not None)
+    told = (("leak_mean", "Λ {:.3f}"), ("subtraction_error", "error {:.3f}"), ("detectability", "d′ {:.1f}"))
+    values = ", ".join(form.format(row[name]) for name, form in told if row.get(name) is not None)
     return "; ".join(filter(None, (_named(row, among), values)))
 
 
