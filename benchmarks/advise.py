@@ -18,7 +18,7 @@ import numpy as np
 from scipy import stats
 
 import gpumask
-from gpumask import advisor, correlation, mask
+from gpumask import choices, correlation, mask
 from gpumask.errors import UsageError
 
 from . import Findings
@@ -36,9 +36,9 @@ RULES = {  # dilation and edge in voxels, style
     "the thread's 20 + 12": (20 / 3, 12 / 3, "euclidean"),
 }
 POLICIES = [  # the first is the one that the advisor has, the thresholds are chosen from all
-    advisor.POLICY,
+    choices.POLICY,
     *(
-        replace(advisor.POLICY, leak_mean=leak, fsc_at_resolution=fsc, anisotropy_db=direction, tie=tie)
+        replace(choices.POLICY, leak_mean=leak, fsc_at_resolution=fsc, anisotropy_db=direction, tie=tie)
         for leak, fsc, direction, tie in product(
             (0.005, 0.01, 0.02, 0.05, 0.1, 0.15, 0.2, 0.3), (0.05, 0.15, 1.0), (6.0, 12.0, math.inf), (0.01, 0.05)
         )
@@ -157,7 +157,7 @@ class Known:
         self.fixed = {"thresholds": 0.5, "region": base, "resolution": TARGET, "voxel_size": simulated.VOXEL}
         self.grid = self._sweep(form.dilations, form.edges)
         self.band = self.grid.onset["shell"] + correlation.SKIPPED + 1, simulated.LIMIT
-        picks = [advisor.choose(self.grid, "local", policy).index for policy in POLICIES]
+        picks = [choices.choose(self.grid, "local", policy).index for policy in POLICIES]
         self.picked_by = {}  # row to the numbers of policies
         for number, index in enumerate(picks):
             self.picked_by.setdefault(index, []).append(number)

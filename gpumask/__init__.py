@@ -31,6 +31,7 @@ _HOME = {
 _MODULES = (
     "advisor",
     "algebra",
+    "choices",
     "correlation",
     "coverage",
     "directional",

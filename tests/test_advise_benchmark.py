@@ -8,7 +8,7 @@ import pytest
 from scipy import stats
 from scipy.spatial.transform import Rotation
 
-from gpumask import advisor, mask, spectrum
+from gpumask import choices, mask, spectrum
 from gpumask.benchmarks import Findings, advise, run, show_findings
 from gpumask.benchmarks import local_refinement as simulated
 from gpumask.errors import UsageError
@@ -204,7 +204,7 @@ def test_thresholds_are_chosen_on_the_first_geometry_and_scored_on_the_others():
 def test_of_equal_policies_the_shipped_one_stays():
     rows = [row(simulated.GEOMETRIES[0].name, 1, 0.01, 2, 0, 0, range(len(advise.POLICIES)))]
     assert advise.frozen(rows) == 0
-    assert advise.POLICIES[0] == advisor.POLICY
+    assert advise.POLICIES[0] == choices.POLICY
 
 
 def test_an_interval_holds_its_value():

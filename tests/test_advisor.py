@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from scipy import ndimage
 
 import gpumask as gm
-from gpumask import advisor, correlation, mask, pipeline, spectrum, sweeps
+from gpumask import advisor, choices, correlation, mask, pipeline, spectrum, sweeps
 
 BOX, SIZE, RESOLUTION, ONSET = 48, 2.0, 6.0, "16A"
 ROW = dict.fromkeys(sweeps.COLUMNS) | {
@@ -62,7 +62,7 @@ LEAST = 1e-9  # of the power of a smooth profile, 1e-4 of a hat's, of which the 
 
 def test_highest_detectability_that_leaks_little():
     done = table((0, 4, 30, 0.09), (0, 8, 25, 0.04), (2, 8, 20, 0.02))
-    chosen = advisor.choose(done)
+    chosen = choices.choose(done)
     assert (chosen.index, chosen.passes) == (1, True)
     assert chosen.reasons[1] is None
     assert chosen.reasons[0] == "Λ 0.090 is over 0.05"
@@ -80,14 +80,14 @@ def test_highest_detectability_that_leaks_little():
     ],
 )
 def test_what_a_pick_must_not_do(bad, says):
-    chosen = advisor.choose(table((0, 8, 30, 0.01, bad), (0, 4, 20, 0.01)))
+    chosen = choices.choose(table((0, 8, 30, 0.01, bad), (0, 4, 20, 0.01)))
     assert (chosen.index, chosen.passes) == (1, True)
     assert chosen.reasons[0] == says
 
 
 def test_limits_are_let_pass():
     at = {"fsc_predicted_at_resolution": 0.05, "anisotropy_db": 6.0}
-    assert advisor.choose(table((0, 8, 30, 0.05, at), (0, 4, 20, 0.01))).index == 0
+    assert choices.choose(table((0, 8, 30, 0.05, at), (0, 4, 20, 0.01))).index == 0
 
 
 @pytest.mark.parametrize(
@@ -99,19 +99,19 @@ def test_limits_are_let_pass():
     ],
 )
 def test_what_is_undefined_is_no_pass(undefined, says):
-    chosen = advisor.choose(table((0, 8, 30, 0.01, {undefined: None}), (0, 4, 20, 0.01)))
+    chosen = choices.choose(table((0, 8, 30, 0.01, {undefined: None}), (0, 4, 20, 0.01)))
     assert (chosen.index, chosen.passes) == (1, True)
     assert chosen.reasons[0] == says
 
 
 def test_a_mask_without_power_at_the_resolution_has_no_direction_to_fail():
-    assert advisor.choose(table((0, 8, 30, 0.01, {"anisotropy_db": None}), (0, 4, 20, 0.01))).index == 0
+    assert choices.choose(table((0, 8, 30, 0.01, {"anisotropy_db": None}), (0, 4, 20, 0.01))).index == 0
 
 
 def test_where_nothing_passes_and_some_have_no_leak_the_least_defined_one_is_taken():
     own = [{"fsc_predicted_at_resolution": value} for value in (0.09, 0.08)]
     done = table((0, 2, 40, None), (0, 4, 30, 0.2, own[0]), (0, 8, 25, 0.2, own[1]), (2, 8, 9, 0.3))
-    chosen = advisor.choose(done)
+    chosen = choices.choose(done)
     assert (chosen.index, chosen.passes) == (2, False)  # of two equal Λ that with the lower FSC at the resolution
     assert chosen.reasons[0] == "Λ is not defined"
     assert chosen.reasons[1].startswith("Λ 0.200 against 0.200, where no mask does all that is asked")
@@ -120,9 +120,9 @@ def test_where_nothing_passes_and_some_have_no_leak_the_least_defined_one_is_tak
 def test_no_leak_at_all_is_refused_with_the_onset_and_the_resolution():
     done = table((0, 8, 30, None), (0, 4, 20, None))
     with pytest.raises(gm.errors.InputRefused, match=r"the onset, 16 Å, to the resolution, 6 Å.*coarser onset"):
-        advisor.choose(done)
-    assert advisor.choose(done, "subtraction").passes  # whose criterion has no Λ
-    assert advisor.front(done) == []
+        choices.choose(done)
+    assert choices.choose(done, "subtraction").passes  # whose criterion has no Λ
+    assert choices.front(done) == []
 
 
 @pytest.mark.parametrize(
@@ -137,12 +137,12 @@ def test_no_leak_at_all_is_refused_with_the_onset_and_the_resolution():
 def test_no_mask_that_is_better_than_none_is_refused(goal, rows, says):
     done = table(*rows)
     with pytest.raises(gm.errors.InputRefused, match=says):
-        advisor.choose(done, goal)
+        choices.choose(done, goal)
 
 
 def test_a_mask_that_adds_more_error_than_it_takes_away_is_no_pick():
     rows = [(0, 4, 9, 0.2, {"error": 1.01}), (0, 8, 5, 0.3, {"error": 0.99})]
-    chosen = advisor.choose(table(*rows), "subtraction", replace(advisor.POLICY, error_tie=0.05))
+    chosen = choices.choose(table(*rows), "subtraction", replace(choices.POLICY, error_tie=0.05))
     assert (chosen.index, chosen.passes) == (1, True)
     assert chosen.reasons[0] == "error 1.010 is not below 1, that of subtracting nothing"
 
@@ -150,18 +150,18 @@ def test_a_mask_that_adds_more_error_than_it_takes_away_is_no_pick():
 def test_a_sweep_that_judged_nothing_has_no_pick():
     for lost in ({"onset": None}, {"resolution": None}):
         with pytest.raises(gm.errors.InputRefused, match="sweep with unmasked half maps and a resolution"):
-            advisor.choose(replace(table((0, 8, 30, 0.01)), **lost))
+            choices.choose(replace(table((0, 8, 30, 0.01)), **lost))
 
 
 def test_a_tie_goes_to_the_smaller_dilation_then_to_the_lower_leak():
     done = table((4, 4, 100, 0.01), (2, 8, 99.5, 0.03), (2, 9, 99.2, 0.02), (0, 4, 98, 0.01))
-    chosen = advisor.choose(done)
+    chosen = choices.choose(done)
     assert chosen.index == 2
     assert "with a dilation of 4 px against 2 px" in chosen.reasons[0]
     assert "with Λ 0.030 against 0.020" in chosen.reasons[1]
     assert chosen.reasons[3].startswith("d' 98.00 against 99.20")
-    assert advisor.choose(done, policy=replace(advisor.POLICY, tie=0.0)).index == 0
-    assert advisor.choose(done, policy=replace(advisor.POLICY, tie=0.03)).index == 3
+    assert choices.choose(done, policy=replace(choices.POLICY, tie=0.0)).index == 0
+    assert choices.choose(done, policy=replace(choices.POLICY, tie=0.03)).index == 3
 
 
 @settings(max_examples=50, deadline=None)
@@ -171,8 +171,8 @@ def test_the_resolution_that_is_reached_never_decides(reached, seed):
     rows = [(i, 4, float(rng.uniform(1, 9)), float(rng.uniform(0, 0.1))) for i in range(4)]
     names = ("resolution_unmasked", "resolution_masked", "resolution_corrected")
     moved = [(*row, dict.fromkeys(names, value)) for row, value in zip(rows, reached, strict=True)]
-    for goal in advisor.GOALS:
-        one, other = (advisor.choose(table(*given), goal) for given in (rows, moved))
+    for goal in choices.GOALS:
+        one, other = (choices.choose(table(*given), goal) for given in (rows, moved))
         assert (one.index, one.passes, one.front, one.reasons) == (
             other.index,
             other.passes,
@@ -182,7 +182,7 @@ def test_the_resolution_that_is_reached_never_decides(reached, seed):
 
 
 def test_where_nothing_passes_the_least_leak_is_told_as_such():
-    chosen = advisor.choose(table((0, 4, 30, 0.3), (0, 8, 25, 0.2), (0, 9, 5, 0.1, {"flags": ["touches_border"]})))
+    chosen = choices.choose(table((0, 4, 30, 0.3), (0, 8, 25, 0.2), (0, 9, 5, 0.1, {"flags": ["touches_border"]})))
     assert (chosen.index, chosen.passes) == (1, False)
     assert "where no mask does all that is asked" in chosen.reasons[0]
     assert chosen.reasons[2] == "it meets the faces of the box; Λ 0.100 is over 0.05"
@@ -190,20 +190,20 @@ def test_where_nothing_passes_the_least_leak_is_told_as_such():
 
 def test_a_subtraction_is_judged_by_its_error():
     rows = [(0, 4, 9, 0.2, {"error": 0.100}), (0, 8, 5, 0.1, {"error": 0.104}), (0, 12, 30, 0.01, {"error": 0.2})]
-    chosen = advisor.choose(table(*rows), "subtraction")
+    chosen = choices.choose(table(*rows), "subtraction")
     assert (chosen.index, chosen.passes) == (1, True)  # within 5 % of the least error, and it leaks less
     assert chosen.reasons[0] == "error 0.100 against 0.104, and Λ 0.200 against 0.100"
     assert chosen.reasons[2] == "error 0.200 against 0.104"
-    assert advisor.choose(table(*rows)).index == 2
-    exact = replace(advisor.POLICY, error_tie=0.0)
-    assert advisor.choose(table(*rows), "subtraction", exact).index == 0
+    assert choices.choose(table(*rows)).index == 2
+    exact = replace(choices.POLICY, error_tie=0.0)
+    assert choices.choose(table(*rows), "subtraction", exact).index == 0
 
 
 @settings(max_examples=100, deadline=None)
 @given(st.lists(st.tuples(st.floats(0.1, 9), st.floats(0, 0.2)), min_size=1, max_size=12))
 def test_the_front_is_what_no_other_beats(points):
     done = table(*((i, 4, merit, leak) for i, (merit, leak) in enumerate(points)))
-    front = advisor.choose(done).front
+    front = choices.choose(done).front
 
     def beats(one, other):
         better = points[one][0] >= points[other][0] and points[one][1] <= points[other][1]
@@ -267,7 +267,7 @@ def local(made):
 
 
 def test_the_pick_is_that_of_the_criterion_and_is_made(made, local):
-    chosen = advisor.choose(local.sweep, "local")
+    chosen = choices.choose(local.sweep, "local")
     assert local.row is local.sweep.rows[chosen.index]
     assert local.front == chosen.front
     passing = [
@@ -384,7 +384,7 @@ def test_volumes_give_a_volume(made):
 
 
 def test_each_goal_searches_its_own_multiples_of_the_resolution(made):
-    for goal, wanted in advisor.GOALS.items():
+    for goal, wanted in choices.GOALS.items():
         found = advised(made, goal=goal)
         pixels = RESOLUTION / SIZE
         for name, multiples in (("dilation_px", wanted.dilations), ("soft_edge_px", wanted.soft_edges)):
@@ -535,21 +535,21 @@ def test_least_leak_needs_cubes(made):
 def test_a_pick_at_an_end_of_what_was_searched_is_told(rows, end):
     """But no edge is narrower than 0, and a single value is no range."""
     done = table(*((*row, 0.01) for row in rows))
-    notes = advisor._notes(done, advisor.choose(done), [], advisor.GOALS["local"])
+    notes = advisor._notes(done, choices.choose(done), [], choices.GOALS["local"])
     assert notes == ([] if end is None else [f"the pick has the {end}; search beyond it"])
 
 
 def test_no_dilation_is_no_end_for_a_goal_that_does_not_erode():
     done = table((0, 8, 30, 0.01), (2, 8, 20, 0.01))
-    assert advisor._notes(done, advisor.choose(done), [], advisor.GOALS["global"]) == []
+    assert advisor._notes(done, choices.choose(done), [], choices.GOALS["global"]) == []
 
 
 def test_what_a_pick_fails_is_told_and_so_is_what_the_others_fail():
     done = table((0, 8, 30, 0.2), (2, 8, 20, 0.3))
-    chosen = advisor.choose(done)
+    chosen = choices.choose(done)
     assert (chosen.passes, chosen.fails) == (False, ["Λ 0.200 is over 0.05"])
     assert chosen.reasons[1].endswith("no mask does all that is asked; this one: Λ 0.300 is over 0.05")
-    notes = advisor._notes(done, chosen, [], advisor.GOALS["global"])
+    notes = advisor._notes(done, chosen, [], choices.GOALS["global"])
     assert notes[0].endswith("this one leaks least, but Λ 0.200 is over 0.05")
 
 

@@ -59,6 +59,7 @@ FLOORS = {
     "pipeline": 5,
     "slabs": 5,
     "sweeps": 5,
+    "choices": 5,
     "advisor": 5,
     "report": 6,
     "job": 7,

@@ -7,6 +7,7 @@ import json
 import pkgutil
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +18,7 @@ from gpumask import (
     advisor,
     algebra,
     backend,
+    choices,
     correlation,
     coverage,
     directional,
@@ -60,7 +62,7 @@ MODULES = (
     errors, units, star, emdb, recipe, io, filters, fourier, phases, correlation, directional, grids, interpolation,
     positions, regions, mask, shapes, models, morphology, thresholds,
     sharpening, local_resolution, algebra, symmetry, watershed, model_fit, coverage,
-    segmentation, region_tree, region_file, segger, sweeps, edges, advisor,
+    segmentation, region_tree, region_file, segger, sweeps, edges, choices, advisor,
 )  # fmt: skip
 BASE = np.zeros((9, 10, 11), bool)
 BASE[4, 5, 6] = True
@@ -301,14 +303,16 @@ CALLS = {
     "edges.EdgeSpectra": lambda: list(
         edges.edge_spectra(BASE, [0, 1, 2], voxel_size=2).least_leak(0, 2, 8).round()[[0, 2]]
     ) == [1, 0],
+    "choices.fails": lambda: len(choices.fails(swept())[0]) > 0,
+    "choices.no_leak": lambda: choices.no_leak(replace(swept(), resolution=5.0)).startswith("no mask has a Λ"),
     "advisor.check_base": lambda: raises(errors.InputRefused, lambda: advisor.check_base(MAP / 3, MAP)),
     "advisor.advise": lambda: advised().row["soft_edge_px"] == 2,
     "advisor.Advice": lambda: advised().to_dict()["goal"] == "subtraction",
-    "advisor.choose": lambda: advisor.choose(swept(), "subtraction").index == 0,
-    "advisor.front": lambda: advisor.front(swept()) == [],
-    "advisor.Choice": lambda: advisor.choose(swept(), "subtraction").reasons.count(None) == 1,
-    "advisor.Goal": lambda: advisor.GOALS["local"].target == "base",
-    "advisor.Policy": lambda: advisor.Policy() == advisor.POLICY,
+    "choices.choose": lambda: choices.choose(swept(), "subtraction").index == 0,
+    "choices.front": lambda: choices.front(swept()) == [],
+    "choices.Choice": lambda: choices.choose(swept(), "subtraction").reasons.count(None) == 1,
+    "choices.Goal": lambda: choices.GOALS["local"].target == "base",
+    "choices.Policy": lambda: choices.Policy() == choices.POLICY,
     "advisor.fewest_coefficients": lambda: advisor.fewest_coefficients() == 183,
     "advisor.smallest_diameter": lambda: round(advisor.smallest_diameter(4.0), 1) == 18.3,
     "directional.conical_fsc": lambda: directional.conical_fsc(*NOISE[[0, 0]], 2, axes=5).cfar > 0,

@@ -16,7 +16,7 @@ from figures import assert_readable, recorder
 from scipy import ndimage
 
 import gpumask as gm
-from gpumask import advisor, job
+from gpumask import choices, job
 from gpumask.cli import main
 from gpumask.errors import MissingExtra
 from gpumask.report import advice as drawing
@@ -280,7 +280,7 @@ def test_thresholds_and_edges_have_panels_of_their_own(maps, monkeypatch):
     assert_readable(figure)
     titles = [axes.get_title() for axes in figure.axes if axes.images]
     assert titles == 3 * [f"threshold {t}, {e}" for t in (0.3, 0.4) for e in ("cosine", "convolved")]
-    assert_readable(drawn(comparison.front, found, advisor.front(found)))
+    assert_readable(drawn(comparison.front, found, choices.front(found)))
 
 
 def sweep(maps, folder, *more):

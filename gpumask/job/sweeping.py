@@ -6,7 +6,7 @@ import time
 from pathlib import Path
 
 import gpumask
-from gpumask import advisor, backend, grids, io, pipeline, sweeps, units
+from gpumask import backend, choices, grids, io, pipeline, sweeps, units
 from gpumask.errors import InputRefused, UsageError
 from gpumask.job import devices, inputs, outputs
 from gpumask.job.timing import timed
@@ -359,7 +359,7 @@ def _sweep_figures(files, found, device):
 
     made = {"heat_maps": comparison.heat_maps(found)}
     if any(row["detectability"] is not None and row["leak_mean"] is not None for row in found.rows):
-        along = advisor.front(found)
+        along = choices.front(found)
         made["front"] = comparison.front(found, along)
         shown = comparison.frames(found.rows, along)
         if shown:
