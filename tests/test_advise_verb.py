@@ -226,3 +226,23 @@ def test_a_bad_base_is_named(maps, tmp_path, capsys, goal):
         said = capsys.readouterr().err
         assert says in said
         assert "threshold" not in said
+
+
+def test_what_an_earlier_pick_left_is_named(maps, tmp_path, capsys):
+    given = ["--threshold", "0.3", "--goal", "global", "--dilate", "0", "--soft-edge", "6"]
+    assert main(command(maps, tmp_path, *given, "--least-leak")) == 0
+    assert main(command(maps, tmp_path, *given, "--least-leak", "--force")) == 0
+    assert "earlier pick" not in capsys.readouterr().err
+    assert main(command(maps, tmp_path, *given, "--force")) == 0
+    assert f"least_leak.mrc, least_leak.json in {tmp_path}: of an earlier pick" in capsys.readouterr().err
+
+
+def test_a_subtraction_is_told_by_its_error(maps, tmp_path, capsys):
+    given = ["--threshold", "0.3", "--goal", "subtraction", "--dilate", "0", "--soft-edge", "4,6"]
+    assert main(command(maps, tmp_path, *given)) == 0
+    printed = capsys.readouterr().out
+    told = json.loads((tmp_path / "advice.json").read_text())
+    assert f"  error      {told['subtraction_error']:.3f}" in printed
+    assert "front of the error against Λ" in printed
+    for one in told["sensitivity"]:
+        assert f"error {one['subtraction_error']:.3f}" in printed
