@@ -20,7 +20,7 @@ import numpy as np
 from mrcfile.dtypes import HEADER_DTYPE
 
 from gpumask import backend, uncached, units
-from gpumask._cpu.statistics import PIECE, of_chunks, of_pieces
+from gpumask._cpu.statistics import PIECE, of_chunks, survey
 from gpumask.errors import (
     GpumaskError,
     GpumaskWarning,
@@ -266,10 +266,11 @@ def encode(volume, mode="float32", label=None):
     return encode_pieces(volume, mode, label)[:2]
 
 
-def encode_pieces(volume, mode="float32", label=None):
-    """:func:`encode`, then of each piece of the data whether it has a byte other than 0, and the bytes of a piece."""
+def encode_pieces(volume, mode="float32", label=None, known=None):
+    """:func:`encode`, then of each piece of the data whether it has a byte other than 0, and the bytes of a piece;
+    `known` is what the operation ``survey`` gives of the volume's data, where it has been made."""
     data = _as_mode(backend.to_numpy(volume.data), mode)
-    found, filled = of_pieces(data)
+    found, filled = known if known and data.dtype == volume.data.dtype else survey(data)
     header = _encode_header(volume.shape, volume.voxel_size, volume.header, mode, label, found)
     return header, _bytes(data), filled, PIECE * data.itemsize
 

@@ -40,6 +40,7 @@ class Made:
     warnings: list = field(repr=False)
     threshold_why: str | None = None
     hysteresis: thresholds.Level | None = None
+    survey: tuple | None = field(default=None, repr=False)  # of the volume's data, see io.encode_pieces
 
 
 def create_mask(volume, recipe=None, *, voxel_size=None, preset=None, like=None, **parameters):
@@ -169,9 +170,10 @@ def _make(volume, recipe, progress, like, names):
         soft = mask.soft_mask(base, radius, width, recipe.edge, recipe.style, sampling)
         backend.synchronize(soft)
     with step("checks"):
+        found = backend.of(soft).survey(soft)
         checks = Checks(
             base_voxels=int(base.sum()),
-            total=float(soft.sum(dtype="float64")),
+            total=found[0][2] * soft.size,
             equivalent_edge_px=mask.equivalent_edge(soft, sampling),
             components=regions.component_count(soft >= 0.5),
             faces_touched=mask.faces_touched(soft),
@@ -179,9 +181,11 @@ def _make(volume, recipe, progress, like, names):
     made = judged(recipe, target.voxel_size, target.shape, level.value, checks, seconds)
     if recipe.invert:
         soft = mask.invert(soft)
+        found = None
     return replace(
         made,
         volume=target.with_data(soft, recipe=recipe),
+        survey=found,
         threshold_why=level.why,
         hysteresis=high,
         warnings=[*notes, *level.warnings, *(high.warnings if high else ()), *made.warnings],

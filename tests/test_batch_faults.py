@@ -43,14 +43,19 @@ def wait_for(condition, seconds=60):
         time.sleep(0.005)
 
 
-def workers_of(pid):
-    """Workers of a batch that are alive: each leads a session, as no other child of a process here does."""
+def leaders(pid):
+    """Children of a process that are alive and lead a session, as no other process here does."""
     found = []
     for child in map(int, Path(f"/proc/{pid}/task/{pid}/children").read_text().split()):
         state, _, _, session = Path(f"/proc/{child}/stat").read_text().rpartition(")")[2].split()[:4]
         if state != "Z" and int(session) == child:
             found.append(child)
     return found
+
+
+def workers_of(pid):
+    """Workers of a batch that are alive."""
+    return [worker for nursery in leaders(pid) for worker in leaders(nursery)]
 
 
 @pytest.mark.slow
@@ -144,18 +149,20 @@ def test_an_interrupt_ends_it_cleanly(tmp_path):
     check(out, paths)
 
 
-def test_a_worker_that_is_killed_is_replaced_and_its_items_done(tmp_path):
+@pytest.mark.parametrize("found", [workers_of, leaders], ids=["worker", "nursery"])
+def test_a_process_that_is_killed_is_replaced_and_its_items_done(tmp_path, found):
     paths = maps(tmp_path / "maps", 50, (32, 32, 32))
     out, killed, ended = tmp_path / "out", [], []
 
     def kill(event):
         ended.append(event)
         if len(ended) in (5, 25, 45):
-            killed.append(workers_of(os.getpid())[0])
+            killed.append(found(os.getpid())[0])
             os.kill(killed[-1], signal.SIGKILL)
 
     done = gm.batch(paths, out, workers=2, progress=kill, **MASK)
     assert (len(set(killed)), done["done"], done["failed"]) == (3, 50, 0)
+    assert leaders(os.getpid()) == []
     check(out, paths)
 
 

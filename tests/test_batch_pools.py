@@ -96,6 +96,7 @@ def test_as_many_processes_as_memory_has_room_for(monkeypatch):
     assert pools.fitting(some, None, 64) == pools.fitting([], 0, 64) == 64
     assert pools.fitting(some, 0, 64) == 1
     made = pool(monkeypatch, 64, 16 * GB)
+    made.workers.clear()
     monkeypatch.setattr(made, "_end", lambda worker, kill: None)
     monkeypatch.setattr(made, "_results", lambda waiting: made._hand_out(waiting, deque()) or [under_way(made)])
     (busy,) = made.results(some)
@@ -145,14 +146,24 @@ def test_cached_files_are_free_and_odd_lines_of_cgroups_say_nothing(tmp_path, mo
     assert resources.memory() == int(0.8 * 500000)
 
 
+SEEN = """
+import os, sys
+first, told = os.getpid(), []
+
+def tell(event, _):  # at the first file that a worker opens
+    if event == "open" and os.getpid() != first and not told:
+        told.append(True)
+        with open(os.path.join({folder!r}, f"seen-{{os.getpid()}}"), "w") as file:
+            file.write(" ".join(os.environ.get(name, "-") for name in ("CUDA_VISIBLE_DEVICES", "OMP_NUM_THREADS")))
+
+sys.addaudithook(tell)
+"""
+
+
 def test_each_worker_sees_its_gpu_alone_and_its_share_of_threads(tmp_path, monkeypatch):
     hooks = tmp_path / "hooks"
     hooks.mkdir()
-    (hooks / "sitecustomize.py").write_text(
-        "import os\nnames = ('CUDA_VISIBLE_DEVICES', 'OMP_NUM_THREADS')\n"
-        f"open(os.path.join({str(tmp_path)!r}, f'seen-{{os.getpid()}}'), 'w')"
-        ".write(' '.join(os.environ.get(name, '-') for name in names))\n"
-    )
+    (hooks / "sitecustomize.py").write_text(SEEN.format(folder=str(tmp_path)))
     monkeypatch.setenv("PYTHONPATH", f"{hooks}:{Path(gm.__file__).parents[1]}")
     monkeypatch.setattr(resources, "devices", lambda asked: (["5", "GPU-abc"], "found"))
     monkeypatch.setattr(resources, "cpus", lambda: 6)

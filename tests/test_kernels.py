@@ -242,6 +242,18 @@ def test_statistics_of_nan_are_nan(gpu, value):
     assert np.isnan(gpu(_gpu.statistics, np.array([[[1.0, value, 2.0]]], np.float32))).all()
 
 
+@pytest.mark.parametrize("size", [1, 1023, 1024, 1025, 5000])
+@pytest.mark.parametrize("dtype", [np.float32, np.int16, np.uint8])
+def test_survey_says_which_pieces_are_not_zero(gpu, size, dtype):
+    array = np.zeros(size, dtype)
+    array[size // 2], array[-1] = 1, 3
+    found, filled = gpu(_gpu.survey, array.reshape(1, 1, size))
+    wanted, pieces = _cpu.survey(array.reshape(1, 1, size))
+    assert found == wanted
+    np.testing.assert_array_equal(filled, pieces)
+    assert filled.tolist() == [array[start : start + 1024].any() for start in range(0, size, 1024)]
+
+
 # -- sums over shells
 
 BOXES = [  # shape, voxel edges

@@ -84,7 +84,7 @@ def test_pieces_of_zeros_are_passed_over_and_told(loops, size):
     values = np.random.default_rng(size).standard_normal(size).astype(np.float32)
     values[size // 3 : size // 2] = 0
     values[-1:] = -0.0  # a bit is set
-    found, filled = statistics.of_pieces(values.reshape(1, 1, size))
+    found, filled = statistics.survey(values.reshape(1, 1, size))
     assert found == statistics.of_chunks(lambda: [values])
     pieces = [values[start : start + statistics.PIECE].tobytes() for start in range(0, size, statistics.PIECE)]
     assert filled.tolist() == [any(piece) for piece in pieces]

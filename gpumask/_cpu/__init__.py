@@ -7,7 +7,7 @@ from gpumask._cpu.distance import distance
 from gpumask._cpu.edge_sums import edge_sums
 from gpumask._cpu.shell_sums import shell_power, shell_products, shell_sums
 from gpumask._cpu.soft_mask import soft_mask
-from gpumask._cpu.statistics import statistics
+from gpumask._cpu.statistics import statistics, survey
 from gpumask._cpu.watershed import watershed
 
 __all__ = [
@@ -21,5 +21,6 @@ __all__ = [
     "shell_sums",
     "soft_mask",
     "statistics",
+    "survey",
     "watershed",
 ]

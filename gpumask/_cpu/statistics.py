@@ -11,11 +11,11 @@ PIECE = 1024  # values that are looked at together, for whether there is anythin
 
 
 def statistics(array):
-    return of_pieces(array)[0]
+    return survey(array)[0]
 
 
-def of_pieces(array):
-    """The statistics, and of each PIECE of values in C order whether it has a bit that is set."""
+def survey(array):
+    """The statistics, and an array that says of each PIECE of values in C order whether it has a bit that is set."""
     compiled = loops.compiled()
     if compiled and array.dtype == np.float32 and array.dtype.isnative and array.flags.c_contiguous and array.size:
         filled = np.empty(-(-array.size // PIECE), bool)

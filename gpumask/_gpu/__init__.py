@@ -7,7 +7,7 @@ from gpumask._gpu.distance import distance
 from gpumask._gpu.edge_sums import edge_sums
 from gpumask._gpu.shell_sums import shell_power, shell_products, shell_sums
 from gpumask._gpu.soft_mask import soft_mask
-from gpumask._gpu.statistics import statistics
+from gpumask._gpu.statistics import statistics, survey
 from gpumask._gpu.watershed import watershed
 
 __all__ = [
@@ -21,5 +21,6 @@ __all__ = [
     "shell_sums",
     "soft_mask",
     "statistics",
+    "survey",
     "watershed",
 ]

@@ -5,9 +5,19 @@ import math
 import numpy as np
 
 from gpumask import cuda
+from gpumask._cpu.statistics import PIECE
 
 COLUMNS = cuda.VARIANTS["statistics"]["float32"]["COLUMNS"]
 THREADS = 128
+
+
+def survey(array):
+    cupy = cuda.cupy()
+    values = cupy.ascontiguousarray(array).reshape(-1)
+    bits = values.view(f"u{values.itemsize}")
+    whole = bits.size // PIECE * PIECE
+    filled = [bits[:whole].reshape(-1, PIECE).any(axis=1), *([bits[whole:].any()[None]] if whole < bits.size else [])]
+    return statistics(array), cupy.asnumpy(cupy.concatenate(filled))
 
 
 def statistics(array):

@@ -15,6 +15,7 @@
 ``rings``       memory that is used again
 ``holes``       files without their zeros
 ``worker``      what runs in a worker process
+``nursery``     the process that workers are forked from
 ``pools``       worker processes
 ``dask``        a cluster in their place
 ``summary``     ``summary.json``, ``summary.csv``

@@ -11,8 +11,9 @@ from gpumask.errors import GpumaskError
 from gpumask.io import HEADER_BYTES
 from gpumask.job.creation import Carrier
 
-MAPS = 3  # at a time: one read, one that waits, one computed
-MASKS = 3  # on a GPU: one fetched, one that waits, one written
+MAPS = 2  # at a time: one read or waiting, one computed; memory touched for the first time is dear
+DEVICE_MAPS = 3  # one read, one sent, one computed
+DEVICE_MASKS = 3  # one fetched, one that waits, one written
 
 
 def of(device):
@@ -91,7 +92,7 @@ class DeviceLanes(Lanes):
 
     def __init__(self, cupy):
         self.cupy = cupy
-        self.maps, self.files = Ring(MAPS, self._pinned), Ring(MASKS, self._pinned)
+        self.maps, self.files = Ring(DEVICE_MAPS, self._pinned), Ring(DEVICE_MASKS, self._pinned)
         self.up, self.compute, self.down = (cupy.cuda.Stream(non_blocking=True) for _ in range(3))
 
     def passage(self):

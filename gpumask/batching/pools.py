@@ -5,20 +5,15 @@ import json
 import os
 import queue
 import statistics
-import subprocess
-import sys
 import threading
 from collections import deque
-from pathlib import Path
 
+from gpumask.batching.nursery import Nursery
+from gpumask.batching.worker import told
 from gpumask.errors import GpumaskError
 
 DEPTH = 3  # items of one worker: one read, one computed, one written
 PROCESS_BYTES = 250 << 20  # of a worker that does nothing: Python, numpy, scipy, numba
-BLAS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
-# nothing is imported but what is built in before the folders of the parent are set: -c looks in the current one first
-START = "import sys; _, parent, threads, *sys.path[:] = sys.argv; from gpumask.batching import worker; "
-START += "worker.serve(int(parent), int(threads))"
 
 
 def fitting(items, budget, most):
@@ -54,30 +49,32 @@ class Pool:
     """
 
     def __init__(self, devices, threads, budget, task, sweep):
-        self.devices, self.threads, self.budget, self.task, self.sweep = devices, threads, budget, task, sweep
-        self.inbox = queue.SimpleQueue()
+        self.devices, self.budget, self.task, self.sweep = devices, budget, task, sweep
+        self.nursery, self.inbox = Nursery(threads), queue.SimpleQueue()
         self.workers, self.stillborn, self.alone = [], 0, False
 
     def _end(self, worker, kill):
         """End a worker and what it has left; how it ended, and the items that it had."""
         items = list(worker.items.values())
         reason = worker.end(kill)
-        self.sweep(worker.process.pid, items)
+        self.sweep(worker.pid, items)
         return reason, items
 
     def _start(self, device):
-        return _Worker(device, self.threads, self.inbox)
+        return _Worker(device, self.nursery, self.inbox)
 
     def results(self, items):
         """``(item, result)`` as each is done. An item whose worker dies, or runs out of memory, is tried once more with
         nothing beside it."""
         try:
             count = fitting(items, self.budget, len(self.devices))
-            self.workers = [self._start(device) for device in self.devices[:count]]
+            for device in self.devices[:count]:
+                self.workers.append(self._start(device))
             yield from self._results(deque(items))
         finally:
             for worker in self.workers:
                 self._end(worker, kill=bool(worker.items))
+            self.nursery.end()
 
     def _results(self, waiting):
         again, tried = deque(), set()
@@ -139,25 +136,23 @@ class Pool:
 class _Worker:
     """One process."""
 
-    def __init__(self, device, threads, inbox):
-        self.device, self.items, self.ready = device, {}, False
-        environment = {**os.environ, **dict.fromkeys(BLAS, str(threads))}
-        if device != "cpu":
-            environment["CUDA_VISIBLE_DEVICES"] = device
-        package = str(Path(__file__).resolve().parents[2])
-        paths = [path for path in sys.path if isinstance(path, str)]  # Python passes over all else
-        self.process = subprocess.Popen(
-            [sys.executable, "-c", START, str(os.getpid()), str(threads), *paths, package],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL if sys.stderr is None else None,
-            env=environment,
-            start_new_session=True,  # an interrupt from the terminal is for the parent
-        )
-        threading.Thread(target=self._listen, args=(inbox,), daemon=True).start()
+    def __init__(self, device, nursery, inbox):
+        self.device, self.nursery, self.items, self.ready = device, nursery, {}, False
+        (tasks, sending), (listening, results) = os.pipe(), os.pipe()
+        try:
+            self.pid = nursery.fork(device, (tasks, results))
+        except BaseException:
+            os.close(sending)
+            os.close(listening)
+            raise
+        finally:
+            os.close(tasks)
+            os.close(results)
+        self.tasks = os.fdopen(sending, "wb")
+        threading.Thread(target=self._listen, args=(inbox, listening), daemon=True).start()
 
-    def _listen(self, inbox):
-        with self.process.stdout as lines, contextlib.suppress(ValueError):  # half a line, of a process that was killed
+    def _listen(self, inbox, listening):
+        with os.fdopen(listening, "rb") as lines, contextlib.suppress(ValueError):  # half a line of one that was killed
             for line in lines:
                 inbox.put((self, json.loads(line)))
         inbox.put((self, None))
@@ -165,8 +160,8 @@ class _Worker:
     def send(self, item, task):
         self.items[item.number] = item
         with contextlib.suppress(OSError):  # it has just died, which its end of output will say
-            self.process.stdin.write((json.dumps([item.number, task(item)]) + "\n").encode())
-            self.process.stdin.flush()
+            self.tasks.write((json.dumps([item.number, task(item)]) + "\n").encode())
+            self.tasks.flush()
 
     def bytes(self, more=None):
         """What this worker takes at the most, with one more item."""
@@ -175,10 +170,7 @@ class _Worker:
 
     def end(self, kill):
         """End the process, at once or when it is through; how it ended."""
-        if kill:
-            self.process.kill()
         with contextlib.suppress(OSError):
-            self.process.stdin.close()
-        code = self.process.wait()
+            self.tasks.close()
         self.items = {}
-        return f"killed by signal {-code}" if code < 0 else f"exit code {code}"
+        return told(self.nursery.reap(self.pid, kill))

@@ -3,7 +3,6 @@
 Three threads, with a queue of one between them, so that an item is read and another written while one is computed.
 """
 
-import contextlib
 import ctypes
 import json
 import os
@@ -14,17 +13,37 @@ import threading
 import traceback
 
 PARENT_DIES = 1  # PR_SET_PDEATHSIG
-M_TRIM_THRESHOLD, M_MMAP_MAX, M_ARENA_MAX = -1, -4, -8  # of malloc.h
-KEPT = 512 << 20  # bytes that are free in a worker and not given back
 
 
-def serve(parent, most):
-    """Do tasks until standard input ends; `parent` is the process to die with, `most` the threads to use."""
+def begin(parent, device, most, handles):
+    """Be a worker from here on, in a process that has just been forked.
+
+    Parameters
+    ----------
+    parent : int
+        The process to die with.
+    device : str
+        ``cpu``, or what CUDA_VISIBLE_DEVICES is to be.
+    most : int
+        The threads to use.
+    handles : tuple of int
+        What standard input and output are to be.
+    """
+    die_with(parent)
+    os.setsid()
+    if device != "cpu":
+        os.environ["CUDA_VISIBLE_DEVICES"] = device
+    for handle, stream in zip(handles, (sys.stdin, sys.stdout), strict=True):
+        os.dup2(handle, stream.fileno())
+        os.close(handle)
+    _or_end(lambda: serve(most))
+
+
+def serve(most):
+    """Do tasks until standard input ends."""
     results = os.fdopen(os.dup(sys.stdout.fileno()), "wb", buffering=0)
     os.dup2(sys.stderr.fileno(), sys.stdout.fileno())  # what a library prints is no result
-    _die_with(parent)
-    _keep_memory()
-    from gpumask._cpu import loops, threads
+    from gpumask._cpu import threads
     from gpumask.batching import lanes, work
 
     threads.limit(most)
@@ -50,7 +69,6 @@ def serve(parent, most):
     threading.Thread(target=_or_end, args=(reader,), daemon=True).start()
     writing = threading.Thread(target=_or_end, args=(writer,))
     writing.start()
-    loops.compiled()  # while the first map is read
     while (one := read.get()) is not None:
         one[1].step("compute")
         made.put(one)
@@ -58,16 +76,6 @@ def serve(parent, most):
     made.put(None)
     writing.join()
     os._exit(0)  # all is said; to take Python apart first takes as long as two maps
-
-
-def _keep_memory():
-    """Have glibc use freed memory again, where it would hand each large array back: fresh pages for the arrays of a
-    mask cost a tenth of making it."""
-    with contextlib.suppress(AttributeError, OSError, TypeError):  # another C library
-        mallopt = ctypes.CDLL(None).mallopt
-        mallopt(M_MMAP_MAX, 0)
-        mallopt(M_TRIM_THRESHOLD, KEPT)
-        mallopt(M_ARENA_MAX, 1)
 
 
 def _or_end(function):
@@ -79,10 +87,17 @@ def _or_end(function):
         os._exit(1)
 
 
-def _die_with(parent):
+def die_with(parent):
     """End with the process that started this one, however that ends: its work has no one to be told to any more."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(PARENT_DIES, signal.SIGKILL, 0, 0, 0)
     if os.getppid() != parent:
         os._exit(1)
+
+
+def told(code):
+    """How a process ended, in words."""
+    if code is None:
+        return "it went with the process that it was forked from"
+    return f"killed by signal {-code}" if code < 0 else f"exit code {code}"

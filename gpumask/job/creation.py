@@ -248,7 +248,7 @@ class Creation:
         if self.streamed:
             chunks = self._slabs(label)
         else:
-            pieces = io.encode_pieces(self.soft, self.mode, label)
+            pieces = io.encode_pieces(self.soft, self.mode, label, self.run.made.survey)
             chunks = pieces[:2] if stored is None else stored(*pieces)
         document = {}
 
