@@ -176,18 +176,22 @@ def _write(folder, size, count=COUNT):
     return run
 
 
+def _family(pid):
+    """A process and all that it and they have started."""
+    children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+    return [pid, *(one for child in children for one in _family(int(child)))]
+
+
 def _peak(folder, paths):
-    """Peak memory of the batch's processes together, MiB."""
+    """Peak memory of the batch's processes together, MiB; pages that several have are shared out among them."""
     listed = folder / "list.txt"
     listed.write_text("".join(f"{path}\n" for path in paths))
     shutil.rmtree(folder / "out", ignore_errors=True)
     process, peak = subprocess.Popen(_command(folder, listed), stdout=subprocess.PIPE, stderr=subprocess.PIPE), 0
     while process.poll() is None:
-        children = Path(f"/proc/{process.pid}/task/{process.pid}/children")
         try:
-            pids = [process.pid, *map(int, children.read_text().split())]
-            statuses = [Path(f"/proc/{pid}/status").read_text() for pid in pids]
-            peak = max(peak, sum(int(re.search(r"VmRSS:\s+(\d+)", status)[1]) for status in statuses))
+            found = [Path(f"/proc/{pid}/smaps_rollup").read_text() for pid in _family(process.pid)]
+            peak = max(peak, sum(int(re.search(r"Pss:\s+(\d+)", text)[1]) for text in found))
         except (OSError, TypeError):  # one has just ended
             pass
         time.sleep(0.02)

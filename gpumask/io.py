@@ -30,9 +30,9 @@ from gpumask.errors import (
     UsageError,
     WriteFailed,
 )
+from gpumask.uncached import HEADER_BYTES
 from gpumask.volume import Header, Volume
 
-HEADER_BYTES = 1024
 MODES = {0: np.dtype(np.int8), 1: np.dtype(np.int16), 2: np.dtype(np.float32), 6: np.dtype(np.uint16),
          12: np.dtype(np.float16)}  # fmt: skip
 OUTPUT_MODES = {"float32": 2, "float16": 12, "int8": 0, "labels": 6}

@@ -6,13 +6,17 @@ number of blocks from the start. Where the file system refuses, all goes through
 """
 
 import errno
+import math
 import os
+
+import numpy as np
 
 try:
     import fcntl
 except ImportError:  # not a POSIX system
     fcntl = None
 
+HEADER_BYTES = 1024  # before the data of an MRC file
 BLOCK = 4096  # bytes; no disk asks for more
 CHUNK = 16 << 20  # bytes of one transfer: larger ones are no faster
 SMALL = 1 << 20  # bytes; what a smaller file costs is not its transfer
@@ -23,6 +27,19 @@ DIRECT = getattr(os, "O_DIRECT", 0)
 def blocks(size):
     """`size` bytes rounded up to whole blocks."""
     return -(-size // BLOCK) * BLOCK
+
+
+def aligned(memory, size, offset=0):
+    """The `size` bytes of `memory`, an array of uint8 with BLOCK more than these, from `offset` behind the beginning of
+    a block on."""
+    start = (offset - memory.ctypes.data) % BLOCK
+    return memory[start : start + size]
+
+
+def empty(shape, dtype):
+    """An array like numpy's, in memory from which the data of an MRC file can be written as they lie."""
+    size = math.prod(shape) * np.dtype(dtype).itemsize
+    return aligned(np.empty(size + BLOCK, np.uint8), size, HEADER_BYTES).view(dtype).reshape(shape)
 
 
 def read(handle, memory, size):
@@ -53,30 +70,29 @@ def read(handle, memory, size):
     return min(done, size)
 
 
-def write(handle, memory, runs):
+def write(handle, parts):
     """Write parts of a file.
 
     Parameters
     ----------
     handle : int
-    memory : memoryview
-        The file's bytes and more, as :func:`read` takes it.
-    runs : list of (first, last)
-        Bytes first <= place < last, whole blocks.
+    parts : list of (memory, place)
+        Bytes, whole blocks that begin on one, and where they go in the file.
 
     Returns
     -------
     int
         Bytes handed to the system.
     """
-    way = _Way(handle)
+    way, total = _Way(handle), 0
     way.past(True)
-    for first, last in runs:
-        place = first
-        while place < last:
-            place += way.go(os.pwritev, memory[place:last], place)
+    for memory, place in parts:
+        done = 0
+        while done < len(memory):
+            done += way.go(os.pwritev, memory[done:], place + done)
+        total += done
     way.past(False)
-    return sum(last - first for first, last in runs)
+    return total
 
 
 class _Way:

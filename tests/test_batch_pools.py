@@ -2,6 +2,7 @@
 
 import errno
 import fcntl
+import itertools
 import os
 import re
 import shlex
@@ -173,21 +174,56 @@ def test_each_worker_sees_its_gpu_alone_and_its_share_of_threads(tmp_path, monke
 
 
 @pytest.mark.parametrize("mode", ["float32", "float16"])
-def test_pieces_of_zeros_are_holes(tmp_path, mode):
-    base = np.zeros((9, 10, 1024), bool)
-    base[4, 5, 500] = base[4, 7, 3] = base[8, 9, 1023] = True
+@pytest.mark.parametrize("shape", [(9, 10, 1024), (9, 10, 1025), (1, 1, 1000), (1, 1, 768), (1, 2, 900)])
+@pytest.mark.parametrize("in_place", [True, False])
+def test_pieces_of_zeros_are_holes(tmp_path, mode, shape, in_place):
+    base = np.zeros(shape, bool)
+    base[shape[0] // 2, shape[1] // 2, 500] = base[-1, shape[1] - 1, -1] = True
     soft = mask.soft_mask(base, 1, 0)
+    if not in_place:
+        memory = uncached.aligned(np.empty(soft.nbytes + uncached.BLOCK, np.uint8), soft.nbytes, offset=4)
+        memory[:] = soft.reshape(-1).view(np.uint8)
+        soft = memory.view(np.float32).reshape(shape)
     header, data, filled, piece = gm.io.encode_pieces(gm.Volume(soft, 1.0), mode)
-    image = rings.Ring(1).take(1024 + len(data))
-    image[:] = 7  # what was in the memory before
-    write = holes.Write(header, data, filled, piece, image)
+    asked = []
+
+    def room(size):
+        asked.append(size)
+        image = rings.Ring(1).take(size)
+        image[:] = 7  # what was in the memory before
+        return image
+
+    write = holes.Write(header, data, filled, piece, room)
     gm.io.write_files([(tmp_path / "a", write), (tmp_path / "b", [header, data])])
     assert (tmp_path / "a").read_bytes() == (tmp_path / "b").read_bytes()
-    runs = len(holes.runs(soft.any(axis=2).reshape(-1)))
-    filled = int(soft.any(axis=2).sum()) * piece
-    # a run may share a piece and, the header being a quarter of a block, a block at each end; the header has its own
-    assert write.bytes <= uncached.BLOCK + filled + runs * 2 * (piece + uncached.BLOCK)
-    assert (tmp_path / "a").stat().st_blocks < (tmp_path / "b").stat().st_blocks
+    if mode == "float32" and soft.nbytes > 2 * uncached.BLOCK:
+        assert (asked == []) == in_place
+    if soft.size > 50000:
+        runs = len(holes.runs(soft.any(axis=2).reshape(-1)))
+        filled = int(soft.any(axis=2).sum()) * piece
+        # a run may share a piece, and a block, at each end; the header has its own
+        assert write.bytes <= 1.1 * (uncached.BLOCK + filled + runs * 2 * (piece + uncached.BLOCK))
+        assert (tmp_path / "a").stat().st_blocks < (tmp_path / "b").stat().st_blocks
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_runs_are_joined_over_the_shortest_gaps(seed):
+    random = np.random.default_rng(seed)
+    filled = np.repeat(random.random(400) < 0.5, random.integers(1, 20, 400))
+    size = 1024 + 4096 * filled.size
+    apart = [[first, last] for first, last in holes.runs(np.append(True, filled | np.append(filled[1:], False)))]
+    joined = np.array(holes.blocks(filled, 4096, 1024, size)) // 4096
+    covered = np.zeros(filled.size + 1, int)
+    for first, last in joined:
+        covered[first:last] += 1
+    assert covered.max() == 1
+    assert all(covered[first:last].all() for first, last in apart)
+    least = sum(last - first for first, last in apart)
+    assert least <= covered.sum() <= 1.1 * least
+    gaps = [after[0] - before[1] for before, after in itertools.pairwise(apart)]
+    left = [after[0] - before[1] for before, after in itertools.pairwise(joined.tolist())]
+    assert 0 < len(left) < len(gaps)
+    assert sorted(gaps)[-len(left) :] == sorted(left)
 
 
 def test_runs_of_blocks():
@@ -210,7 +246,7 @@ def test_files_past_the_cache(tmp_path, monkeypatch, size, refusing):
         for name in ("preadv", "pwritev"):
             monkeypatch.setattr(os, name, refusing_alignment(getattr(os, name)))
     with (tmp_path / "file").open("x+b") as stream:
-        assert uncached.write(stream.fileno(), memoryview(memory), [(0, memory.size)]) == memory.size
+        assert uncached.write(stream.fileno(), [(memory, 0)]) == memory.size
         os.ftruncate(stream.fileno(), size)
         os.fsync(stream.fileno())
         assert not fcntl.fcntl(stream.fileno(), fcntl.F_GETFL) & uncached.DIRECT

@@ -3,7 +3,6 @@
 import math
 import subprocess
 import sys
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -12,7 +11,7 @@ from hypothesis import strategies as st
 from scipy import ndimage
 
 import gpumask as gm
-from gpumask import io, job, pipeline, slabs
+from gpumask import io, job, pipeline, slabs, uncached
 from gpumask.errors import OutOfMemory
 from gpumask.job import creation
 
@@ -177,17 +176,16 @@ def test_out_of_memory_goes_on_in_slabs_and_says_so(tmp_path, monkeypatch, failu
     io.write(tmp_path / "map.mrc", gm.Volume(noise(), 1.3))
     recipe = pipeline.build_recipe(threshold=2, soft_edge="4px")
     wanted = pipeline.make(gm.Volume(noise(), 1.3), recipe).volume.data
-    left = [failures]
+    left, empty = [failures], uncached.empty
 
-    def full(shape, value):
+    def short(shape, dtype):
         """An allocator that fails at the first whole box, as one does that is asked for more than there is."""
         if left[0] and math.prod(shape) == math.prod(noise().shape):
             left[0] -= 1
             raise MemoryError("planted")
-        return np.full(shape, value)
+        return empty(shape, dtype)
 
-    body = sys.modules["gpumask._cpu.soft_mask"]
-    monkeypatch.setattr(body, "np", SimpleNamespace(full=full, float32=np.float32))
+    monkeypatch.setattr(uncached, "empty", short)
     made = job.create(tmp_path / "map.mrc", tmp_path / "mask.mrc", recipe, device="cpu")
     assert np.array_equal(io.load(tmp_path / "mask.mrc")[0].data, wanted)
     assert [text for text in made["warnings"] if "out of memory" in text] == (

@@ -1,9 +1,10 @@
 """A soft mask in one go: bounded squared distance, then the edge read from a table."""
 
-import numpy as np
-
+from gpumask import uncached
 from gpumask._cpu.distance import by_plane
 
 
 def soft_mask(foreground, costs, cap, table):
-    return by_plane(foreground, costs, cap, np.full(foreground.shape, table[-1]), table)
+    out = uncached.empty(foreground.shape, table.dtype)
+    out.fill(table[-1])
+    return by_plane(foreground, costs, cap, out, table)

@@ -16,8 +16,10 @@ def survey(array):
     values = cupy.ascontiguousarray(array).reshape(-1)
     bits = values.view(f"u{values.itemsize}")
     whole = bits.size // PIECE * PIECE
-    filled = [bits[:whole].reshape(-1, PIECE).any(axis=1), *([bits[whole:].any()[None]] if whole < bits.size else [])]
-    return statistics(array), cupy.asnumpy(cupy.concatenate(filled))
+    filled = np.empty(-(-bits.size // PIECE), bool)
+    filled[: whole // PIECE] = cupy.asnumpy(bits[:whole].reshape(-1, PIECE).any(axis=1))
+    filled[whole // PIECE :] = cupy.asnumpy(bits[whole:].any())
+    return statistics(array), filled
 
 
 def statistics(array):

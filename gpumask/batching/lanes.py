@@ -8,8 +8,8 @@ import numpy as np
 from gpumask import backend
 from gpumask.batching.rings import Ring
 from gpumask.errors import GpumaskError
-from gpumask.io import HEADER_BYTES
 from gpumask.job.creation import Carrier
+from gpumask.uncached import HEADER_BYTES
 
 MAPS = 2  # at a time: one read or waiting, one computed; memory touched for the first time is dear
 DEVICE_MAPS = 3  # one read, one sent, one computed

@@ -38,8 +38,7 @@ class Ring:
         except BaseException:
             self.give(None)
             raise
-        start = -memory.ctypes.data % uncached.BLOCK
-        return memory[start : start + size]
+        return uncached.aligned(memory, size)
 
     def give(self, slot):
         """Give a slot back; nothing may read or write it any more."""

@@ -167,8 +167,7 @@ class CreateWork(Work):
 
     def _stored(self, header, data, filled, piece):
         filled = np.ones_like(filled) if self.task["dense"] else filled
-        image = self.way.image(len(header) + len(data))
-        self.stored = holes.Write(header, data, filled, piece, image)
+        self.stored = holes.Write(header, data, filled, piece, self.way.image)
         return self.stored
 
     def release(self):
