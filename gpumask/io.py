@@ -275,13 +275,16 @@ def encode_pieces(volume, mode="float32", label=None, known=None):
     return header, _bytes(data), filled, PIECE * data.itemsize
 
 
-def encode_slabs(stream, shape, voxel_size, header, mode, label, slabs):
-    """Write the MRC file of a volume that comes in slabs: ``slabs(write)`` calls ``write`` with consecutive slabs.
+def encode_slabs(stream, shape, voxel_size, header, mode, label, slabs, write=None):
+    """Write the MRC file of a volume that comes in slabs: ``slabs(write)`` calls ``write`` with consecutive slabs, and
+    their bytes are passed on to the `write` that is given, which may leave zeros out, or to the stream's.
 
     The statistics of the header are those of the data as written, which is read once more for them.
     """
+    write = write or stream.write
     stream.write(bytes(HEADER_BYTES))
-    slabs(lambda slab: stream.write(_bytes(_as_mode(slab, mode))))
+    slabs(lambda slab: write(_bytes(_as_mode(slab, mode))))
+    stream.truncate()
     dtype = MODES[OUTPUT_MODES[mode]]
 
     def written():

@@ -351,11 +351,20 @@ def test_an_unpacked_bomb_is_refused_by_the_memory_bound(tmp_path):
 
 def test_a_box_that_does_not_fit_is_made_in_slabs_to_the_same_bytes(tmp_path):
     paths = maps(tmp_path / "maps", 2, (64, 64, 64))
-    done = gm.batch(paths, tmp_path / "out", workers=1, memory=(250 << 20) + 3 * 10**6, **MASK)
-    assert done["done"] == 2
-    made = json.loads((tmp_path / "out" / "map000_mask.json").read_text())
-    assert any("made in slabs" in text for text in made["warnings"])
-    check(tmp_path / "out", paths)
+    written = {}
+    for dense in (False, True):
+        out = tmp_path / f"dense {dense}"
+        done = gm.batch(paths, out, workers=1, memory=(250 << 20) + 3 * 10**6, dense=dense, **MASK)
+        assert done["done"] == 2
+        made = json.loads((out / "map000_mask.json").read_text())
+        assert any("made in slabs" in text for text in made["warnings"])
+        check(out, paths)
+        found = rows(out)[0]
+        written[dense] = found["bytes_written"] - sum(found["metrics"]["files"].values())
+        disk = (out / found["output"]).stat()
+        assert (disk.st_blocks * 512 < disk.st_size / 4) != dense
+    assert written[True] == 0
+    assert written[False] < -3 * disk.st_size / 4
     low = gm.batch(paths, tmp_path / "low", workers=1, memory=(250 << 20) + 3 * 10**6, lowpass="9A", **MASK)
     assert low["failed"] == 2
     assert "a lowpass needs the whole box" in low["not_done"][0]["error"]

@@ -10,20 +10,16 @@ from gpumask.uncached import BLOCK
 SPARE = 0.1  # of what is written, that may be zeros: each write costs a processor as much as some 50 kB more
 
 
-class Write:
-    """Chunks for :func:`gpumask.io.write_files`: the header, and the blocks with a byte other than 0, in runs.
+class Sparse:
+    """How a mask is put into its file, for :meth:`gpumask.job.creation.Creation.write`.
 
     Parameters
     ----------
-    header, data : bytes-like
-        Of an MRC file.
-    filled : array of bool
-        Of each of so many equal pieces of the data (the last may be shorter) whether it is to be written.
-    piece : int
-        Bytes of a piece.
     room : callable
         ``room(size)`` gives memory for the file, see :func:`gpumask.uncached.write`; it is asked for where the data do
         not lie so that they can be written from where they are.
+    dense : bool
+        Write zeros too.
 
     Attributes
     ----------
@@ -31,23 +27,72 @@ class Write:
         What was handed to the system.
     """
 
-    def __init__(self, header, data, filled, piece, room):
-        self.header, self.data, self.room, self.bytes = header, np.frombuffer(data, np.uint8), room, 0
+    def __init__(self, room, dense):
+        self.room, self.dense, self.bytes = room, dense, 0
+
+    def whole(self, header, data, filled, piece):
+        """Chunks for :func:`gpumask.io.write_files`: the header, and the blocks with a byte other than 0, in runs.
+
+        Parameters
+        ----------
+        header, data : bytes-like
+            Of an MRC file.
+        filled : array of bool
+            Of each of so many equal pieces of the data (the last may be shorter) whether it is to be written.
+        piece : int
+            Bytes of a piece.
+        """
+        filled = np.ones_like(filled) if self.dense else filled
+        image = _Image(
+            header, np.frombuffer(data, np.uint8), blocks(filled, piece, len(header), len(header) + len(data))
+        )
+
+        def write(stream):
+            handle = stream.fileno()
+            os.ftruncate(handle, image.size)
+            parts = image.in_place() if image.lies_well else image.copied(self.room(image.size))
+            self.bytes = uncached.write(handle, parts)
+            os.ftruncate(handle, image.size)  # of the last block
+
+        return write
+
+    def slabs(self, stream):
+        """``write(data)`` for what follows the header in a stream, which goes on over blocks of zeros."""
+        self.bytes = uncached.HEADER_BYTES
+
+        def write(data):
+            values, place = np.frombuffer(data, np.uint8), stream.tell()
+            starts = np.arange(-(place % BLOCK), len(values), BLOCK).clip(0)
+            ends = [*starts[1:], len(values)]
+            filled = np.ones(len(starts), bool) if self.dense else np.maximum.reduceat(values, starts) > 0
+            for first, last in runs(filled):
+                stream.seek(place + starts[first])
+                self.bytes += stream.write(values[starts[first] : ends[last - 1]])
+            stream.seek(place + len(values))
+
+        return write
+
+
+class _Image:
+    """A file of a header and data, and the runs of blocks of it that are to be written.
+
+    Its parts are what :func:`gpumask.uncached.write` takes.
+    """
+
+    def __init__(self, header, data, filled):
+        self.header, self.data, self.runs = np.frombuffer(header, np.uint8), data, filled
         self.size = len(header) + len(data)
-        self.runs = blocks(filled, piece, len(header), self.size)
 
-    def __call__(self, stream):
-        handle = stream.fileno()
-        os.ftruncate(handle, self.size)
-        in_place = (self.data.ctypes.data - len(self.header)) % BLOCK == 0 and self.size >= 2 * BLOCK
-        self.bytes = uncached.write(handle, self._parts_in_place() if in_place else self._parts_copied())
-        os.ftruncate(handle, self.size)  # of the last block
+    @property
+    def lies_well(self):
+        """Whether the data begin as far behind a block in memory as they do in the file."""
+        return (self.data.ctypes.data - len(self.header)) % BLOCK == 0 and self.size >= 2 * BLOCK
 
-    def _parts_in_place(self):
+    def in_place(self):
         """The data as they lie; only the first block and the last, which are not whole, from elsewhere."""
         offset, last = len(self.header), self.size // BLOCK * BLOCK
         first_block, last_block = uncached.aligned(np.empty(3 * BLOCK, np.uint8), 2 * BLOCK).reshape(2, BLOCK)
-        first_block[:offset] = np.frombuffer(self.header, np.uint8)
+        first_block[:offset] = self.header
         first_block[offset:] = self.data[: BLOCK - offset]
         last_block[: self.size - last] = self.data[last - offset :]
         yield first_block, 0
@@ -58,9 +103,10 @@ class Write:
             if stop > last:
                 yield last_block, last
 
-    def _parts_copied(self):
-        image, offset = self.room(self.size), len(self.header)
-        image[:offset] = np.frombuffer(self.header, np.uint8)
+    def copied(self, image):
+        """All put together in `image` first."""
+        offset = len(self.header)
+        image[:offset] = self.header
         for start, stop in self.runs:
             inner = slice(max(start, offset), min(stop, self.size))
             image[inner] = self.data[inner.start - offset : inner.stop - offset]

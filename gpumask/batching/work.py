@@ -6,8 +6,6 @@ import os
 import time
 from pathlib import Path
 
-import numpy as np
-
 from gpumask import io, job
 from gpumask.batching import fingerprint, holes, lanes, operations
 from gpumask.errors import GpumaskError, InputRefused, WriteFailed
@@ -121,7 +119,7 @@ class Work:
 class CreateWork(Work):
     """``gpumask create``."""
 
-    way = making = stored = None
+    way = making = None
     TOLD = ("box", "voxel_size_angstrom", "threshold", "volume_angstrom3", "components", "faces_touched",
             "soft_edge_px", "equivalent_edge_px", "minimum_soft_edge_px", "verdict", "device", "warnings")  # fmt: skip
 
@@ -156,19 +154,14 @@ class CreateWork(Work):
 
     def write(self):
         self.way.arrive()
-        made = self.making.write(self._stored)
+        sparse = holes.Sparse(self.way.image, self.task["dense"])
+        made = self.making.write(sparse)
         self.metrics = {name: made[name] for name in self.TOLD}
         if "core_soft" in made:
             leak = made["core_soft"]["masks"]["core_soft"]
             self.metrics |= {name: leak[name] for name in core_soft.LEAK}
         self._wrote(made["files"])
-        if self.stored is not None:
-            self.bytes_written += self.stored.bytes - self.output.stat().st_size
-
-    def _stored(self, header, data, filled, piece):
-        filled = np.ones_like(filled) if self.task["dense"] else filled
-        self.stored = holes.Write(header, data, filled, piece, self.way.image)
-        return self.stored
+        self.bytes_written += sparse.bytes - self.output.stat().st_size
 
     def release(self):
         self.making = None

@@ -239,17 +239,17 @@ class Creation:
         )
         self.run.notes += more
 
-    def write(self, stored=None):
-        """Write the mask and what is beside it, and give the document that was written; ``stored`` makes chunks for
-        :func:`gpumask.io.write_files` of what :func:`gpumask.io.encode_pieces` gives."""
+    def write(self, storage=None):
+        """Write the mask and what is beside it, and give the document that was written; `storage` says how the bytes
+        of the mask come into its file, see :class:`gpumask.batching.holes.Sparse`."""
         self.progress("write")
         start = time.perf_counter()
         label = LABEL.format(gpumask.__version__, self.recipe.hash)
         if self.streamed:
-            chunks = self._slabs(label)
+            chunks = self._slabs(label, storage)
         else:
             pieces = io.encode_pieces(self.soft, self.mode, label, self.run.made.survey)
-            chunks = pieces[:2] if stored is None else stored(*pieces)
+            chunks = pieces[:2] if storage is None else storage.whole(*pieces)
         document = {}
 
         def write_document(stream):
@@ -262,14 +262,15 @@ class Creation:
         self.seconds["write"] = time.perf_counter() - start - made
         return document
 
-    def _slabs(self, label):
+    def _slabs(self, label, storage):
         source = self.source
 
         def write_mask(stream):
             def slabs_to(write):
                 self.run.in_slabs(source, write)
 
-            io.encode_slabs(stream, source.shape, source.voxel_size, source.header, self.mode, label, slabs_to)
+            write = storage and storage.slabs(stream)
+            io.encode_slabs(stream, source.shape, source.voxel_size, source.header, self.mode, label, slabs_to, write)
 
         return write_mask
 
