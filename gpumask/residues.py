@@ -102,7 +102,8 @@ def parse(data, name):
     )
 
 
-def _gemmi():
+def library():
+    """gemmi; refused where it is not installed (:class:`MissingExtra`)."""
     try:
         import gemmi
     except ImportError as error:
@@ -112,7 +113,7 @@ def _gemmi():
 
 def _structure(data, name):
     """gemmi's Structure of a text, with polymers told from the rest."""
-    gemmi = _gemmi()
+    gemmi = library()
     if isinstance(data, bytes):
         if data[208:211] == b"MAP" and b"\0" in data[:208]:
             raise InputRefused(f"{name}: is a map, not a model; give a PDB or mmCIF file of coordinates")
@@ -143,7 +144,7 @@ def _pdb(data):
     Simulation programs write names of four letters over column 21, which gemmi takes for the first letter of a chain;
     so it gets other names in their place. Where residues of protein have a letter there, it is of the chain.
     """
-    gemmi = _gemmi()
+    gemmi = library()
     lines = data.splitlines(keepends=True)
     wide = {line[17:21] for line in lines if line.startswith(("ATOM", "HETATM")) and line[20:21].strip()}
     if any(gemmi.find_tabulated_residue(name[:3].strip()).is_amino_acid() for name in wide):
@@ -207,7 +208,7 @@ def _residues(structure):
 
 def _polymers(structure, chain):
     """``protein`` or ``nucleic`` for the subchains of a chain that are polymers."""
-    gemmi, found = _gemmi(), {}
+    gemmi, found = library(), {}
     kind = gemmi.PolymerType
     named = {
         "protein": (kind.PeptideL, kind.PeptideD, kind.CyclicPseudoPeptide),
@@ -268,7 +269,7 @@ def _of_residue(residue, polymer, by_name):
     """The kind of a residue, or ``sugar``."""
     if by_name in ("water", "sugar") and not residue.find_atom("CA", "*"):  # also without a TER before them
         return by_name
-    info = _gemmi().find_tabulated_residue(residue.name)
+    info = library().find_tabulated_residue(residue.name)
     if polymer or residue.het_flag == "A":
         if info.is_amino_acid() or residue.name in residue_names.CAPS:
             return "protein"
@@ -291,7 +292,7 @@ def _of_name(name, names, elements, positions):
     ):
         if name in listed and not other:
             return kind
-    element = _gemmi().Element(elements[0]) if len(elements) == 1 else None
+    element = library().Element(elements[0]) if len(elements) == 1 else None
     if element and (element.is_metal or element.name in ("F", "Cl", "Br", "I")):
         return "ion"
     if _is_glycoside(elements, positions):
@@ -375,11 +376,11 @@ def _bonds(structure, found, kinds, sugars, belongs, names, elements, positions)
     """Pairs of residues that are bonded, of which one is a sugar and the other sugar or protein."""
     if not sugars:
         return set()
-    types = _gemmi().ConnectionType
+    types = library().ConnectionType
     index = {_address(chain, residue): number for number, (chain, residue, _) in enumerate(found)}
     pairs = set()
     for link in structure.connections:  # unknown are struct_conn's types such as covale_sugar
-        if link.type in (types.Covale, types.Unknown) and link.asu != _gemmi().Asu.Different:
+        if link.type in (types.Covale, types.Unknown) and link.asu != library().Asu.Different:
             ends = [(index.get(_address(end.chain_name, end.res_id)), end) for end in (link.partner1, link.partner2)]
             if all(_may_be_bonded(kinds, sugars, number, end.atom_name) for number, end in ends):
                 pairs.add(tuple(number for number, _ in ends))

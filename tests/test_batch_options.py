@@ -234,6 +234,13 @@ def test_figures_without_matplotlib_are_refused_before_anything_begins(folder, c
     assert not Path("out").exists()
 
 
+def test_models_without_gemmi_are_refused_before_anything_begins(folder, monkeypatch):
+    monkeypatch.setitem(sys.modules, "gemmi", None)
+    with pytest.raises(MissingExtra, match=r"gpumask\[model\]"):
+        gm.batch(["maps/a_half1.mrc"], "out", "fsc", model="model.pdb")
+    assert not Path("out").exists()
+
+
 @plot
 def test_figures_of_spectra_are_those_of_spectrum_byte_for_byte(folder, capfd):
     gm.batch(["maps/a.mrc", "maps/b.mrc"], "masks", **MASK)

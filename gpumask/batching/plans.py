@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from queue import SimpleQueue
 
-from gpumask import io, units
+from gpumask import io, residues, units
 from gpumask.batching import fingerprint, lists
 from gpumask.errors import GpumaskError, UsageError
 from gpumask.job import outputs
@@ -50,7 +50,7 @@ def items(rows, operation, parameters, folder):
         An unknown parameter or value; outputs that meet, leave the folder, or are an input; an input that is a pipe or
         a device.
     MissingExtra
-        Figures are asked for, and matplotlib is not installed.
+        Figures are asked for, and matplotlib is not installed; or atomic models, and gemmi is not.
     """
     found = []
     names = _default_names(rows, operation)
@@ -70,6 +70,8 @@ def items(rows, operation, parameters, folder):
     _check_outputs(found, operation, Path(folder))
     if any(item.settings.get("plot") for item in found):
         outputs.check_drawing()
+    if any(item.settings.get("model") for item in found):
+        residues.library()
     return found
 
 

@@ -89,7 +89,7 @@ def batch(
     UsageError
         A list or parameters that cannot be used, outputs that meet or leave the folder; nothing was begun.
     MissingExtra
-        Figures are asked for, and matplotlib is not installed; nothing was begun.
+        Figures are asked for, and matplotlib is not installed, or atomic models, and gemmi is not; nothing was begun.
     WriteFailed
         Another run works in the folder, or it cannot be written.
     """
