@@ -133,8 +133,9 @@ def planes_per_slab(shape, voxel_size, recipe, halo, budget):
     if whole:
         needed = memory_needed(shape, voxel_size, recipe)
         raise OutOfMemory(
-            f"a {whole[0]} needs the whole box of {units.by(shape)} voxels in memory, {_size(needed)}, but "
-            f"{_size(budget)} may be used; use --gaussian, another threshold or edge, a smaller box or more memory"
+            f"a {whole[0]} needs the whole box of {units.by(shape)} voxels in memory, {units.of_bytes(needed)}, but "
+            f"{units.of_bytes(budget)} may be used; use --gaussian, another threshold or edge, a smaller box or more "
+            "memory"
         )
     plane = (BYTES_PER_VOXEL if units.is_isotropic(voxel_size) else BYTES_PER_BRICK) * math.prod(shape[1:])
     fixed = (3 if recipe.hysteresis or recipe.opening or recipe.closing else 2) * Bits.bytes(shape)
@@ -142,8 +143,8 @@ def planes_per_slab(shape, voxel_size, recipe, halo, budget):
     if planes < 1:
         needed = fixed + plane * (2 * halo + 1)
         raise OutOfMemory(
-            f"a box of {units.by(shape)} voxels needs {_size(needed)} even in slabs, but {_size(budget)} may be "
-            "used; use a smaller box, a shorter reach or more memory"
+            f"a box of {units.by(shape)} voxels needs {units.of_bytes(needed)} even in slabs, but "
+            f"{units.of_bytes(budget)} may be used; use a smaller box, a shorter reach or more memory"
         )
     return planes
 
@@ -387,8 +388,3 @@ def _numbered(slabs):
     for slab in slabs:
         yield start, slab
         start += len(slab)
-
-
-def _size(size):
-    unit, scale = next((u, s) for u, s in (("GB", 1e9), ("MB", 1e6), ("kB", 1e3), ("B", 1)) if size >= s or s == 1)
-    return f"{size / scale:.3g} {unit}"

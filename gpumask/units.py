@@ -255,6 +255,12 @@ def by(triple, form=""):
     return " x ".join(format(n, form) for n in xyz(triple))
 
 
+def of_bytes(size):
+    """A number of bytes as text, in the decimal unit that suits it."""
+    unit, scale = next((u, s) for u, s in (("GB", 1e9), ("MB", 1e6), ("kB", 1e3), ("B", 1)) if size >= s or s == 1)
+    return f"{size / scale:.3g} {unit}"
+
+
 def plain(value):
     """A float without a needless ``.0`` or exponent, that parses back to itself."""
     return repr(int(value)) if value == int(value) and abs(value) < 1e15 else repr(float(value))

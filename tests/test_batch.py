@@ -220,7 +220,7 @@ def test_the_verb_runs_and_its_exit_code_tells_of_failures(tmp_path, capfd):
     paths[0].write_bytes(b"no map")
     assert main(command) == 1
     told = capfd.readouterr()
-    assert f"failed: {paths[0]}: not an MRC file" in told.err
+    assert f"failed: map000_mask.mrc: {paths[0]}: not an MRC file" in told.err
     assert main([*command, "--json"]) == 1
     assert json.loads(capfd.readouterr().out)["finished"] == 1
     assert main([*command, "--retry-failed", "--progress", "json"]) == 1

@@ -8,6 +8,7 @@ import resource
 import shutil
 import signal
 import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -152,16 +153,22 @@ def test_an_interrupt_ends_it_cleanly(tmp_path):
 @pytest.mark.parametrize("found", [workers_of, leaders], ids=["worker", "nursery"])
 def test_a_process_that_is_killed_is_replaced_and_its_items_done(tmp_path, found):
     paths = maps(tmp_path / "maps", 50, (32, 32, 32))
-    out, killed, ended = tmp_path / "out", [], []
+    out, killed, ended, notes = tmp_path / "out", [], [], []
 
     def kill(event):
+        if event["event"] == "note":
+            notes.append(event["text"])
+            return
         ended.append(event)
         if len(ended) in (5, 25, 45):
             killed.append(found(os.getpid())[0])
             os.kill(killed[-1], signal.SIGKILL)
 
     done = gm.batch(paths, out, workers=2, progress=kill, **MASK)
+    assert done["not_done"] == []
     assert (len(set(killed)), done["done"], done["failed"]) == (3, 50, 0)
+    assert notes
+    assert all("a worker process died (" in text and "is done again" in text for text in notes)
     assert leaders(os.getpid()) == []
     check(out, paths)
 
@@ -204,6 +211,67 @@ def test_an_item_that_ends_its_worker_is_a_failed_row(tmp_path, monkeypatch, act
     assert said in done["not_done"][0]["error"]
     assert str(paths[2]) == done["not_done"][0]["input"]
     check(tmp_path / "out", [path for path in paths if path != paths[2]])
+
+
+def test_how_a_worker_ended_is_told_where_the_caller_ignores_its_children(tmp_path, monkeypatch):
+    paths = maps(tmp_path / "maps", 6)
+    poison = block()
+    poison[0, 0, 0] = 7
+    gm.write(paths[2], gm.Volume(poison, 1.5), overwrite=True)
+    hooks = tmp_path / "hooks"
+    hooks.mkdir()
+    act = "os.kill(os.getpid(), 9)"
+    (hooks / "sitecustomize.py").write_text(POISON.format(paths=[str(Path(gm.__file__).parents[1])], act=act))
+    monkeypatch.setenv("PYTHONPATH", f"{hooks}{os.pathsep}{ENVIRONMENT['PYTHONPATH']}")
+    before = signal.signal(signal.SIGCHLD, signal.SIG_IGN)
+    try:
+        done = gm.batch(paths, tmp_path / "out", **MASK)
+    finally:
+        signal.signal(signal.SIGCHLD, before)
+    assert (done["done"], done["failed"]) == (5, 1)
+    assert "died twice: killed by signal 9" in done["not_done"][0]["error"]
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_nothing_is_left_where_the_nursery_dies_as_the_run_is_interrupted(tmp_path, seed):
+    paths = maps(tmp_path / "maps", 40, (96, 96, 96))
+    out, workers, ended = tmp_path / "out", [], []
+
+    def end(event):
+        ended.append(event)
+        if len(ended) == 6 + seed:
+            workers[:] = workers_of(os.getpid())
+            os.kill(leaders(os.getpid())[0], signal.SIGKILL)
+            raise KeyboardInterrupt
+
+    done = gm.batch(paths, out, workers=4, progress=end, **MASK)
+    assert done["stopped"] == "interrupted"
+    assert workers
+    assert not any(locks.is_alive(pid) for pid in workers)
+    assert not list(out.glob(".*"))
+    check_names(out)
+    assert gm.batch(paths, out, **MASK)["left"] == 0
+    check(out, paths)
+
+
+def test_a_process_that_was_not_waited_for_is_not_alive():
+    ended = subprocess.Popen([sys.executable, "-c", ""])
+    os.waitid(os.P_PID, ended.pid, os.WEXITED | os.WNOWAIT)
+    assert not locks.is_alive(ended.pid)
+    ended.wait()
+    assert locks.is_alive(os.getpid())
+
+
+def test_a_system_that_forks_no_more_is_told_in_one_line(tmp_path, monkeypatch):
+    hooks = tmp_path / "hooks"
+    hooks.mkdir()
+    (hooks / "sitecustomize.py").write_text(
+        "import errno, os\ndef none(): raise OSError(errno.EAGAIN, os.strerror(errno.EAGAIN))\nos.fork = none\n"
+    )
+    monkeypatch.setenv("PYTHONPATH", f"{hooks}{os.pathsep}{ENVIRONMENT['PYTHONPATH']}")
+    with pytest.raises(gm.GpumaskError, match="cannot start: Resource temporarily unavailable"):
+        gm.batch(maps(tmp_path / "maps", 2), tmp_path / "out", **MASK)
+    assert leaders(os.getpid()) == []
 
 
 def test_workers_that_cannot_start_end_the_batch(tmp_path, monkeypatch):

@@ -10,6 +10,7 @@ import pytest
 from batches import MASK, maps
 
 import gpumask as gm
+from gpumask import star
 from gpumask.batching import lists, operations, plans
 from gpumask.errors import InputNotFound, UsageError
 
@@ -66,8 +67,28 @@ def test_a_row_has_parameters_and_an_output_of_its_own(tmp_path):
 def test_a_threshold_may_come_with_the_rows_alone(tmp_path):
     paths = maps(tmp_path, 1)
     assert items([{"input": paths[0], "threshold": 0.3}], dilate="2px")[0].settings["recipe"]["threshold"] == "0.3"
-    with pytest.raises(UsageError, match="item 1: a mask needs a threshold"):
+    with pytest.raises(UsageError, match="^a mask needs a threshold"):
         items(paths, dilate="2px")
+
+
+@pytest.mark.parametrize("given, said", [
+    ({"threshold": "foo"}, "^threshold must be"),
+    ({}, "^a mask needs a threshold"),
+    ({**MASK, "treshold": 1}, "^treshold is no parameter"),
+    ({**MASK, "like": "a\0b.mrc"}, "^input .* is no name of a file"),
+])  # fmt: skip
+def test_a_fault_of_what_all_are_given_is_not_that_of_a_map(tmp_path, given, said):
+    maps(tmp_path / "maps", 2)
+    with pytest.raises(UsageError, match=said):
+        items(tmp_path / "maps", **given)
+
+
+def test_a_row_that_lacks_what_others_have_is_named(tmp_path):
+    rows = [{"input": path} for path in maps(tmp_path, 2)]
+    with pytest.raises(UsageError, match="^item 2, without parameters of its own: a mask needs a threshold"):
+        items([rows[0] | {"threshold": 1}, rows[1]])
+    with pytest.raises(UsageError, match="^item 2: threshold must be"):
+        items([rows[0], rows[1] | {"threshold": "foo"}], **MASK)
 
 
 def test_a_pair_of_a_row_takes_the_place_of_what_all_have(tmp_path):
@@ -95,6 +116,55 @@ def test_relion_tables_name_half_maps_and_masks(tmp_path):
     (one,) = items(tmp_path / "job.star", do="fsc")
     assert (one.input, one.output) == (f"{tmp_path}/a_half1.mrc", "a_half1_fsc")
     assert one.settings == {"half2": f"{tmp_path}/b.mrc", "mask": f"{tmp_path}/m.mrc"}
+
+
+def write_star(path, blocks):
+    path.write_text(star.dumps(blocks))
+    return path
+
+
+def test_the_pairs_of_a_postprocess_star_are_one_row(tmp_path):
+    blocks = star.postprocess(0.01, [1.0, 0.9, 0.1], half1="/1_half1.mrc", half2="/2.mrc", mask="/m.mrc", onset=1)
+    table = write_star(tmp_path / "postprocess.star", blocks)
+    (one,) = items(table, do="fsc")
+    assert (one.input, one.output) == ("/1_half1.mrc", "1_half1_fsc")
+    assert one.settings == {"half2": "/2.mrc", "mask": "/m.mrc"}
+    (one,) = items(table, do="spectrum")
+    assert (one.input, one.settings) == ("/m.mrc", {"half1": "/1_half1.mrc", "half2": "/2.mrc"})
+    with pytest.raises(UsageError, match="no loop and no single value with the name _input or _map or _rlnRef"):
+        items(table, **MASK)
+
+
+def test_a_loop_goes_before_pairs(tmp_path):
+    pair = {"rlnMaskName": "/pair.mrc"}
+    loop = {"rlnMaskName": ["/a.mrc", "/b.mrc"]}
+    for blocks in ({"general": pair, "masks": loop}, {"general": pair | {"mask": loop["rlnMaskName"]}}):
+        found = items(write_star(tmp_path / "both.star", blocks), do="spectrum")
+        assert [one.input for one in found] == ["/a.mrc", "/b.mrc"]
+    (one,) = items(write_star(tmp_path / "pairs.star", {"one": {"input": "/c.mrc", "seeds": 3}}), do="spectrum")
+    assert (one.input, one.settings) == ("/c.mrc", {"seeds": 3})
+
+
+def test_tables_have_comments_above_their_names_and_tabs_in_tsv(tmp_path):
+    (tmp_path / "a.csv").write_text("# of today, and\n\n  # of yesterday\r\ninput,threshold\na.mrc,0.4\n")
+    (tmp_path / "a.tsv").write_text("# of today\nmap\tthreshold\na.mrc\t0.4\n")
+    for name in ("a.csv", "a.tsv"):
+        (one,) = items(tmp_path / name)
+        assert (Path(one.input).name, one.settings["recipe"]["threshold"]) == ("a.mrc", "0.4")
+
+
+def test_half_maps_that_are_found_are_done_once_a_pair(tmp_path):
+    for name in ("a_half1", "a_half2", "b_half_A", "b_half_B", "c_half_map_1", "c_half_map_2", "d_half2", "mask"):
+        maps(tmp_path, 1)[0].rename(tmp_path / f"{name}.mrc")
+    once = ["a_half1_fsc", "b_half_A_fsc", "c_half_map_1_fsc", "d_half2_fsc", "mask_fsc"]
+    for source in (tmp_path, str(tmp_path / "*.mrc"), str(tmp_path / "**" / "*.mrc")):
+        assert [one.output for one in items(source, do="fsc")] == once, source
+    assert [one.output for one in items(str(tmp_path / "a*2.mrc"), do="fsc")] == ["a_half2_fsc"]
+    paths = sorted(tmp_path.glob("*.mrc"))
+    (tmp_path / "list.txt").write_text("\n".join(map(str, paths)))
+    for source in (paths, tmp_path / "list.txt"):
+        assert [one.output for one in items(source, do="fsc")] == [f"{path.stem}_fsc" for path in paths]
+    assert len(items(tmp_path, do="fsc", half2=paths[-1])) == len(items(tmp_path, **MASK)) == len(paths)
 
 
 def test_relative_names_count_from_here_or_from_the_list(tmp_path, monkeypatch):
@@ -156,8 +226,27 @@ def test_inputs_of_one_name_take_the_name_of_their_folder(tmp_path):
     names = [name for _, name in planned([*first, *second], tmp_path / "out")]
     assert names == ["a_map000_mask.mrc", "map001_mask.mrc", "b_map000_mask.mrc"]
     packed = [{"input": first[0]}, {"input": first[0].with_suffix(".mrc.gz")}]
-    with pytest.raises(UsageError, match="item 2: the output a_map000_mask.* is that of item 1 too"):
+    with pytest.raises(UsageError, match=r"item 2: the output a_map000_mask\.mrc is that of item 1 too; name outp"):
         items(packed, **MASK)
+
+
+def test_an_input_that_is_named_twice_is_called_that(tmp_path, monkeypatch):
+    maps(tmp_path, 1)
+    monkeypatch.chdir(tmp_path)
+    Path("list.txt").write_text("map000.mrc\n./map000.mrc\n")
+    said = r"^list.txt, line 2: the input \S*map000\.mrc is that of list.txt, line 1 too; name it once, or name outputs"
+    with pytest.raises(UsageError, match=said):
+        items("list.txt", **MASK)
+    Path("list.csv").write_text("input,threshold,output\nmap000.mrc,1,a.mrc\nmap000.mrc,2,b.mrc\n")
+    assert [one.output for one in items("list.csv")] == ["a.mrc", "b.mrc"]
+
+
+def test_maps_of_a_folder_that_differ_in_their_suffix_alone_are_told(tmp_path):
+    (path,) = maps(tmp_path, 1)
+    path.with_suffix(".map").write_bytes(path.read_bytes())
+    said = r"^\S*map000.mrc: the output \S*_map000_mask\.mrc is that of \S*map000.map too; name outputs in a column"
+    with pytest.raises(UsageError, match=said):
+        items(tmp_path, **MASK)
 
 
 def test_outputs_do_not_meet_where_only_their_provenance_would(tmp_path):
@@ -219,8 +308,15 @@ def test_an_output_is_never_an_input(tmp_path):
 
 @pytest.mark.parametrize("text, name, said", [
     ("input,treshold\na.mrc,1\n", "a.csv", "treshold is no parameter of create"),
-    ("threshold\n1\n", "a.csv", "one input is wanted"),
-    ("input,map\na.mrc,b.mrc\n", "a.csv", "one input is wanted .* got 2"),
+    ("threshold\n1\n", "a.csv", "one input is wanted in a column input or map, got the columns 'threshold'$"),
+    ("Input,Threshold\na.mrc,1\n", "a.csv", "got the columns 'Input', 'Threshold'$"),
+    ("input;threshold\na.mrc;1\n", "a.csv", "'input;threshold'; fields are divided by commas in .csv"),
+    ("input\tdust\na.mrc\t1\n", "a.csv", r"'input\\tdust'; fields are divided by commas in .csv"),
+    ("input,dust\na.mrc,1\n", "a.tsv", "'input,dust'; fields are divided by tabs in .tsv"),
+    ("input,dust\n,1\n", "a.csv", "row 1: one input is wanted .* got 0; given are dust"),
+    ('# above\ninput\n"a.mrc\n', "a.csv", "line 3: not CSV"),
+    ('input\n"a.mrc\n', "a.tsv", "line 2: not TSV"),
+    ("input,map\na.mrc,b.mrc\n", "a.csv", "one input is wanted .* got 2; given are input, map"),
     ("input,dust\na.mrc,much\n", "a.csv", "dust cannot be 'much'"),
     ("input,invert\na.mrc,perhaps\n", "a.csv", "invert cannot be 'perhaps'"),
     ("input,dilate\na.mrc,5 apples\n", "a.csv", "row 1: .*5 apples"),
@@ -230,6 +326,7 @@ def test_an_output_is_never_an_input(tmp_path):
     ("", "a.txt", "names no input"),
     ("a\0b", "a.txt", "is no list"),
     ("data_\nloop_\n_rlnImageName\n1@a.mrcs\n", "a.star", "has no loop"),
+    ("data_a\nloop_\n_map\na.mrc\nloop_\n_dust\n1 2\n", "a.star", "data_a has loops of different lengths"),
     ('input\n"a.mrc\n', "a.csv", "not CSV"),
     ("input,input\na.mrc,b.mrc\n", "a.csv", "more than one column input"),
     ("input,soft-edge,soft_edge\na.mrc,1,2\n", "a.csv", "more than one column soft_edge"),
@@ -270,11 +367,10 @@ def test_what_is_no_file_is_refused(tmp_path):
     os.mkfifo(tmp_path / "pipe")
     with pytest.raises(UsageError, match="item 2: .*pipe: is a pipe or a device"):
         gm.batch([path, tmp_path / "pipe"], tmp_path / "out", **MASK)
-    with pytest.raises(UsageError, match="item 1: .*pipe: is a pipe or a device"):
+    with pytest.raises(UsageError, match="^[^:]*pipe: is a pipe or a device"):
         gm.batch([path], tmp_path / "out", like=tmp_path / "pipe", **MASK)
-    for given, more in ("a\0b.mrc", {}), (path, {"like": "a\0b.mrc"}):
-        with pytest.raises(UsageError, match=r"item 1: input 'a\\x00b\.mrc' is no name of a file"):
-            gm.batch([given], tmp_path / "out", **MASK, **more)
+    with pytest.raises(UsageError, match=r"item 1: input 'a\\x00b\.mrc' is no name of a file"):
+        gm.batch(["a\0b.mrc"], tmp_path / "out", **MASK)
 
 
 def test_an_interrupt_does_not_wait_for_a_file_system_that_hangs():

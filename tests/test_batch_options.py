@@ -1,5 +1,6 @@
 """Core-soft masks, figures and models in a batch: what the verbs make of one file, of many."""
 
+import hashlib
 import json
 import sys
 from concurrent.futures import ThreadPoolExecutor
@@ -200,7 +201,7 @@ def test_the_memory_of_a_core_soft_mask_is_counted_and_there_are_no_slabs(folder
     low = (250 << 20) + 10**5
     refused = gm.batch(["maps/a.mrc"], "low", memory=low, core_soft=True, **MASK)
     assert (
-        "0.0025 GB, 0.0001 GB may be used, and create needs the whole box for --core-soft;"
+        "2.5 MB, 100 kB may be used, and create needs the whole box for --core-soft;"
         in (refused["not_done"][0]["error"])
     )
     assert gm.batch(["maps/a.mrc"], "slabs", memory=low, dry_run=True, **MASK)["not_done"] == []
@@ -217,8 +218,8 @@ def test_the_memory_of_a_core_soft_mask_is_counted_and_there_are_no_slabs(folder
     ],
 )
 def test_options_that_do_not_go_together_are_refused_before_anything_begins(folder, given, text):
-    for every, own in ((given, {}), ({}, given)):
-        with pytest.raises(UsageError, match="item 1: .*" + text):
+    for every, own, where in ((given, {}, "^"), ({}, given, "^item 1: ")):
+        with pytest.raises(UsageError, match=f"{where}.*{text}"):
             gm.batch([{"map": "maps/a.mrc", **own}], "out", **MASK, **every)
     assert not Path("out").exists()
 
@@ -282,3 +283,13 @@ def test_resolutions_with_models_are_those_of_fsc(folder, capfd):
     with Path("maps/model.pdb").open("a") as stream:
         stream.write("\n")
     assert gm.batch(source, "out", "fsc", assume_unmasked=True)["done"] == 1
+
+
+def test_the_sha256_of_a_map_is_kept_on_request(folder):
+    assert main(["batch", "maps/a.mr[c]", "-o", "out", "--sha256", *FLAGS]) == 0
+    plain = gm.batch(["maps/a.mrc"], "plain", **MASK)
+    assert plain["done"] == 1
+    with_sum, without = (json.loads(Path(name, "a_mask.json").read_text())["input"] for name in ("out", "plain"))
+    assert with_sum["sha256"] == hashlib.sha256(Path("maps/a.mrc").read_bytes()).hexdigest()
+    assert "sha256" not in without
+    assert with_sum["fingerprint"] == without["fingerprint"]

@@ -31,6 +31,8 @@ class Worker:
 
     def __init__(self, device, *_):
         self.device, self.items, self.ready = device, {}, True
+        self.listener = threading.Thread(target=int)
+        self.listener.start()
 
     def send(self, item, _):
         self.items[item.number] = item
@@ -41,7 +43,7 @@ class Worker:
 
 def pool(monkeypatch, workers, budget):
     monkeypatch.setattr(pools, "_Worker", Worker)
-    made = pools.Pool(["cpu"] * workers, 1, budget, None, None)
+    made = pools.Pool(["cpu"] * workers, 1, budget, None, None, None)
     made.workers = [Worker("cpu") for _ in range(workers)]
     return made
 
@@ -151,11 +153,12 @@ SEEN = """
 import os, sys
 first, told = os.getpid(), []
 
-def tell(event, _):  # at the first file that a worker opens
-    if event == "open" and os.getpid() != first and not told:
+def tell(event, given):  # at the first map that a worker opens
+    if event == "open" and str(given[0]).endswith(".mrc") and os.getpid() != first and not told:
         told.append(True)
         with open(os.path.join({folder!r}, f"seen-{{os.getpid()}}"), "w") as file:
-            file.write(" ".join(os.environ.get(name, "-") for name in ("CUDA_VISIBLE_DEVICES", "OMP_NUM_THREADS")))
+            most = sys.modules["gpumask._cpu.threads"]._most
+            file.write(f"{{os.environ.get('CUDA_VISIBLE_DEVICES')}} {{most}}")
 
 sys.addaudithook(tell)
 """

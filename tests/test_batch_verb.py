@@ -1,16 +1,21 @@
 """``gpumask batch`` as a process: its streams, and the folder it is started in."""
 
+import csv
+import gzip
+import json
 import os
 import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
-from batches import FLAGS, GPUMASK, MASK, maps, rows
+from batches import FLAGS, GPUMASK, MASK, block, maps, rows
 
 import gpumask as gm
 from gpumask.batching import pools, resources
-from gpumask.errors import UsageError
+from gpumask.cli import main
+from gpumask.errors import OutOfMemory, UsageError
 
 ENVIRONMENT = {**os.environ, "PYTHONPATH": str(Path(gm.__file__).parents[1])}
 
@@ -126,3 +131,94 @@ def test_the_plan_tells_the_processes_that_memory_has_room_for(tmp_path, monkeyp
     room = 3 * pools.PROCESS_BYTES
     gm.batch(paths, tmp_path / "out", dry_run=True, memory=room, progress=events.append, **MASK)
     assert (events[0]["workers"], events[0]["threads"]) == (2, 4)  # each with its map, so not three
+
+
+def test_what_failed_before_is_told_apart_and_takes_no_time_of_this_run(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    paths = maps(tmp_path / "maps", 3)
+    paths[1].write_bytes(b"no map")
+    assert main(["batch", "maps", "-o", "out", *FLAGS]) == 1
+    first = capsys.readouterr()
+    assert "failed: map001_mask.mrc: " in first.err
+    assert "wall time" in first.out
+    assert main(["batch", "maps", "-o", "out", *FLAGS]) == 1
+    second = capsys.readouterr()
+    assert "3 items, 2 done before, 1 failed before (--retry-failed does them again), 0 to do" in second.err
+    assert "failed before  1 of these; --retry-failed does them again" in second.out
+    assert "wall time" not in second.out
+    again = gm.batch("maps", "out", **MASK)
+    assert (again["failed"], again["failed_before"], again["bytes_read"]) == (1, 1, 0)
+    assert set(again["seconds"].values()) == {0}
+    done = gm.batch("maps", "out", retry_failed=True, **MASK)
+    assert (done["failed"], done["failed_before"]) == (1, 0)
+
+
+def test_what_was_refused_for_want_of_memory_is_done_when_there_is_enough(tmp_path):
+    (path,) = maps(tmp_path / "maps", 1, (64, 64, 64))
+    (tmp_path / "map.mrc.gz").write_bytes(gzip.compress(path.read_bytes()))
+    source, low = [tmp_path / "map.mrc.gz"], pools.PROCESS_BYTES + 3 * 10**6
+    for _ in range(2):
+        done = gm.batch(source, tmp_path / "out", memory=low, **MASK)
+        assert "unpack the file" in done["not_done"][0]["error"]
+    (row,) = rows(tmp_path / "out")
+    assert row["metrics"]["needed_bytes"] > 3 * 10**6
+    assert gm.batch(source, tmp_path / "out", memory=2 * low, **MASK)["done"] == 1
+    with pytest.raises(OutOfMemory, match="a process by itself takes 262 MB; give more"):
+        gm.batch(source, tmp_path / "other", memory=10**8, **MASK)
+
+
+def test_columns_of_the_summary_and_warnings(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    values = np.zeros((16, 18, 20), np.float32)
+    values[:5, 7:11, 7:11] = 1  # at the face -z
+    (tmp_path / "maps").mkdir()
+    gm.write("maps/a.mrc", gm.Volume(values, 1.5))
+    gm.write("maps/b.mrc", gm.Volume(block(), 1.5))
+    assert main(["batch", "maps", "-o", "out", *FLAGS]) == 0
+    assert "warnings   of 1 item, see summary.csv" in capsys.readouterr().out
+    with open("out/summary.csv", newline="") as stream:
+        first, second = csv.DictReader(stream)
+    assert "box face -z" in first["warnings"]
+    assert second["warnings"] == ""
+    assert float(first["threshold_value"]) == 0.5
+    assert (first["box"], first["faces_touched"]) == ("20; 18; 16", "-z")
+    assert not {"files", "beginnings"} & set(first)
+
+
+def test_a_merge_takes_no_other_option(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    maps(tmp_path / "maps", 2)
+    assert main(["batch", "maps", "-o", "out", "--shard", "1/1", *FLAGS]) == 0
+    for more in (["--dry-run"], ["--limit", "1"], ["--threshold", "2"], ["maps"], ["--force"]):
+        assert main(["batch", "--merge", "-o", "out", *more]) == 2
+        assert "leave out " + more[0] in capsys.readouterr().err
+    assert main(["batch", "--merge", "-o", "out"]) == 0
+
+
+def test_names_that_a_shell_has_made_of_a_glob(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    maps(tmp_path / "maps", 2)
+    assert main(["batch", "maps/map000.mrc", "maps/map001.mrc", "-o", "out", *FLAGS]) == 2
+    assert "got 2 names, from maps/map000.mrc on: put a glob in quotes" in capsys.readouterr().err
+    assert not Path("out").exists()
+
+
+def test_a_log_that_cannot_be_written_costs_no_work(tmp_path):
+    maps(tmp_path / "maps", 2)
+    with open("/dev/full", "w") as full:
+        words = [*GPUMASK, "batch", "maps", "-o", "out", *FLAGS]
+        done = subprocess.run(words, cwd=tmp_path, env=ENVIRONMENT, stdout=subprocess.PIPE, stderr=full)
+    assert done.returncode == 0
+    assert len(rows(tmp_path / "out")) == 2
+
+
+def test_skipped_items_are_events(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    maps(tmp_path / "maps", 2)
+    Path("out").mkdir()
+    Path("out/map001_mask.mrc").write_text("mine")
+    assert main(["batch", "maps", "-o", "out", *FLAGS]) == 1
+    assert "skipped: map001_mask.mrc: out/map001_mask.mrc: is there" in capsys.readouterr().err
+    assert main(["batch", "maps", "-o", "out", "--progress", "json", *FLAGS]) == 1
+    events = [json.loads(line) for line in capsys.readouterr().err.splitlines()]
+    assert [event["event"] for event in events] == ["plan", "skipped"]

@@ -165,6 +165,8 @@ CALLS = {
     "units.centre_px_to_corner_px": lambda: units.centre_px_to_corner_px((1, 0, 0), (9, 10, 11)) == (5, 5, 5),
     "units.xyz": lambda: units.xyz((1, 2, 3)) == [3, 2, 1],
     "units.by": lambda: units.by((1, 2, 3)) == "3 x 2 x 1",
+    "units.of_bytes": lambda: [units.of_bytes(size) for size in (999, 1e3, 2.5e6, 7e9)]
+    == ["999 B", "1 kB", "2.5 MB", "7 GB"],
     "units.plain": lambda: (units.plain(5.0), units.plain(0.05)) == ("5", "0.05"),
     "recipe.MaskRecipe": lambda: recipe.MaskRecipe(threshold=1, dilation=5).dilation == "5px",
     "recipe.loads": lambda: recipe.loads('{"threshold": 1}') == {"threshold": 1},

@@ -1,20 +1,25 @@
 """What a batch is to do: rows from a text file, a CSV or STAR table, a glob, a folder, or Python values."""
 
+import contextlib
 import csv
 import glob
 import io as streams
+import re
 from collections import Counter
 from pathlib import Path
 from typing import NamedTuple
 
 from gpumask import star
 from gpumask.errors import InputNotFound, UsageError
+from gpumask.job.inputs import other_half
 from gpumask.job.outputs import MAP_SUFFIXES
 
 PACKED = (".gz", ".bz2")
 HALVES = {"rlnUnfilteredMapHalf1": "half1", "rlnUnfilteredMapHalf2": "half2"}
 MASKED = {"rlnMaskName": "mask", **HALVES}
 RELION = {"map": {"rlnReferenceImage": "map"}, "mask": MASKED, "half1": MASKED}  # by the name of the input
+DIVIDERS = {".csv": (",", "commas"), ".tsv": ("\t", "tabs")}  # of the fields of tables
+ABOVE = re.compile(r"(?:[ \t\r]*(?:#[^\n]*)?\n)*")  # comments and blank lines
 PATHS = ("like", "half1", "half2", "mask", "reference", "recipe", "model")  # parameters that name a file
 
 
@@ -25,6 +30,7 @@ class Row(NamedTuple):
     input: str
     output: str | None
     parameters: dict
+    found: bool = False  # in a folder or by a glob, not named
 
 
 def read(source, inputs):
@@ -33,8 +39,9 @@ def read(source, inputs):
     Parameters
     ----------
     source : str, Path or list
-        A folder (its maps, not those of folders in it), a glob, a ``.csv`` or ``.star`` table, any other file as text
-        with a path a line (blank lines and lines with ``#`` in front do not count), or a list of paths and of dicts.
+        A folder (its maps, not those of folders in it), a glob, a ``.csv``, ``.tsv`` or ``.star`` table, any other
+        file as text with a path a line (blank lines and lines with ``#`` in front do not count), or a list of paths and
+        of dicts.
     inputs : tuple of str
         Names that the column with the input may have.
 
@@ -62,13 +69,8 @@ def read(source, inputs):
         ) from error
     if "\0" in text:
         raise UsageError(f"{path}: is no list but binary; give a list of maps, a folder or a glob in quotes")
-    if path.suffix.lower() == ".csv":
-        table = csv.DictReader(streams.StringIO(text, newline=""), strict=True)
-        try:
-            _check_columns(table.fieldnames or [], path)
-            rows = [_of_table(values, f"{path}, row {n}", inputs) for n, values in enumerate(table, 1)]
-        except csv.Error as error:
-            raise UsageError(f"{path}, line {table.line_num}: not CSV: {error}") from error
+    if path.suffix.lower() in DIVIDERS:
+        rows = _of_table(path, text, inputs)
     elif path.suffix.lower() == ".star":
         rows = _of_star(path, text, inputs)
     else:
@@ -95,6 +97,19 @@ def stem(path):
     return name
 
 
+def once_a_pair(rows):
+    """The rows without those that were found, not named, and are the other half map of one before them."""
+    kept, seen = [], set()
+    for row in rows:
+        if row.found:
+            with contextlib.suppress(InputNotFound, UsageError):  # the work will say so
+                if other_half(row.input) in seen:
+                    continue
+            seen.add(Path(row.input))
+        kept.append(row)
+    return kept
+
+
 def _is_map(path):
     name = path.name.lower()
     for suffix in PACKED:
@@ -105,7 +120,7 @@ def _is_map(path):
 def _of_paths(paths, source):
     if not paths:
         raise UsageError(f"{source}: holds no map ({', '.join(MAP_SUFFIXES)}, packed or not)")
-    return [Row(str(path), str(path), None, {}) for path in paths]
+    return [Row(str(path), str(path), None, {}, found=True) for path in paths]
 
 
 def _of_value(value, where, inputs):
@@ -116,26 +131,49 @@ def _of_value(value, where, inputs):
     return Row(where, str(value), None, {})
 
 
-def _of_table(values, where, inputs):
-    if None in values or None in values.values():
-        raise UsageError(f"{where}: has more or fewer fields than the line of names")
-    return _row(values, where, inputs)
+def _of_table(path, text, inputs):
+    divider, word = DIVIDERS[path.suffix.lower()]
+    above = ABOVE.match(text).end()
+    table = csv.DictReader(streams.StringIO(text[above:], newline=""), delimiter=divider, strict=True)
+    rows = []
+    try:
+        names = table.fieldnames or []
+        _check_columns(names, path)
+        if names and not {_parameter(name) for name in names} & {"input", *inputs}:
+            divided = any(other in name for other in ",;\t" for name in names)
+            raise UsageError(
+                f"{path}: {_wanted(inputs)}, got the columns {', '.join(map(repr, names))}"
+                + f"; fields are divided by {word} in {path.suffix}" * divided
+            )
+        for number, values in enumerate(table, 1):
+            where = f"{path}, row {number}"
+            if None in values or None in values.values():
+                raise UsageError(f"{where}: has more or fewer fields than the line of names")
+            rows.append(_row(values, where, inputs))
+    except csv.Error as error:
+        line = text.count("\n", 0, above) + table.line_num + 1  # after the last that could be read
+        raise UsageError(f"{path}, line {line}: not {path.suffix[1:].upper()}: {error}") from error
+    return rows
 
 
 def _of_star(path, text, inputs):
     relion = {label: name for wanted in inputs for label, name in RELION[wanted].items()}
-    for block in star.loads(text.replace("\r\n", "\n")).values():
-        table = {label: values for label, values in block.items() if isinstance(values, list)}
+    blocks = star.loads(text.replace("\r\n", "\n"))
+    loops = [(n, {label: v for label, v in block.items() if isinstance(v, list)}) for n, block in blocks.items()]
+    pairs = [(n, {label: [v] for label, v in block.items() if isinstance(v, str)}) for n, block in blocks.items()]
+    for block, table in (*loops, *pairs):
         names = {label: relion.get(label, label) for label in table if label in relion or not label.startswith("rln")}
         if set(names.values()) & {"input", *inputs}:
             _check_columns(names.values(), path)
-            rows = zip(*(table[label] for label in names), strict=True)
+            columns = [table[label] for label in names]
+            if len({len(column) for column in columns}) > 1:
+                raise UsageError(f"{path}: data_{block} has loops of different lengths; leave the one with the inputs")
             return [
                 _row(dict(zip(names.values(), row, strict=True)), f"{path}, row {n}", inputs)
-                for n, row in enumerate(rows, 1)
+                for n, row in enumerate(zip(*columns, strict=True), 1)
             ]
     wanted = ("input", *inputs, *(label for label, name in relion.items() if name in inputs))
-    raise UsageError(f"{path}: has no loop with a column _{' or _'.join(wanted)}")
+    raise UsageError(f"{path}: has no loop and no single value with the name _{' or _'.join(wanted)}")
 
 
 def _check_columns(names, path):
@@ -143,6 +181,10 @@ def _check_columns(names, path):
     twice = [name for name, number in count.items() if name and number > 1]
     if twice:
         raise UsageError(f"{path}: has more than one column {', '.join(twice)}; leave one")
+
+
+def _wanted(inputs):
+    return f"one input is wanted in a column {' or '.join(('input', *inputs))}"
 
 
 def _parameter(name):
@@ -159,9 +201,7 @@ def _row(values, where, inputs):
             given[_parameter(name)] = value
     named = [name for name in ("input", *inputs) if name in given]
     if len(named) != 1:
-        raise UsageError(
-            f"{where}: one input is wanted in a column {' or '.join(('input', *inputs))}, got {len(named)}"
-        )
+        raise UsageError(f"{where}: {_wanted(inputs)}, got {len(named)}; given are {', '.join(given) or 'none'}")
     source, output = given.pop(named[0]), given.pop("output", None)
     return Row(where, str(source), None if output is None else str(output), given)
 

@@ -186,14 +186,17 @@ def _runs(holder):
 
 
 def is_alive(pid):
-    """Whether there is a process of that number on this host."""
+    """Whether a process of that number runs on this host; one that has ended and only was not waited for does not."""
     try:
         os.kill(pid, 0)
     except (ProcessLookupError, OverflowError):
         return False
     except PermissionError:
         pass
-    return True
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except (OSError, IndexError):  # another system, or it has just ended
+        return True
 
 
 def _flock(handle):

@@ -17,6 +17,7 @@ from pathlib import Path
 from gpumask.batching import worker
 from gpumask.errors import GpumaskError
 
+# more would be started before the fork, and workers compute by threads of their own
 BLAS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 # nothing is imported but what is built in before the folders of the parent are set: -c looks in the current one first
 START = "import sys; _, parent, *sys.path[:] = sys.argv; from gpumask.batching import nursery; nursery.run(int(parent))"
@@ -80,7 +81,7 @@ class Nursery:
                 stdin=other,
                 stdout=subprocess.DEVNULL,
                 stderr=subprocess.DEVNULL if sys.stderr is None else None,
-                env={**os.environ, **dict.fromkeys(BLAS, str(self.threads))},
+                env={**os.environ, **dict.fromkeys(BLAS, "1")},
                 start_new_session=True,  # an interrupt from the terminal is for the parent
             )
 
@@ -100,6 +101,7 @@ class Nursery:
 def run(parent):
     """Be that process, of the process `parent`: fork, and wait for what was forked, until no one asks any more."""
     worker.die_with(parent)
+    signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # where it is ignored, as the caller may do, no one can be waited for
     _keep_memory()
     _load()
     line, own = socket.socket(fileno=sys.stdin.fileno()), os.getpid()

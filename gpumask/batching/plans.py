@@ -52,14 +52,20 @@ def items(rows, operation, parameters, folder):
     MissingExtra
         Figures are asked for, and matplotlib is not installed; or atomic models, and gemmi is not.
     """
+    if operation.name == "fsc" and parameters.get("half2") is None:
+        rows = lists.once_a_pair(rows)
     found = []
     names = _default_names(rows, operation)
     for number, (row, name) in enumerate(zip(rows, names, strict=True)):
         try:
             settings = operation.settings(parameters, row.parameters)
-            output = name if row.output is None else _relative(row.output, operation)
-            for path in (row.input, *(settings[key] for key in operation.paths if settings.get(key))):
+            for path in (settings[key] for key in operation.paths if settings.get(key)):
                 _check_input(path)
+        except GpumaskError as error:
+            raise UsageError(f"{_blamed(row, rows)}{error}") from error
+        try:
+            output = name if row.output is None else _relative(row.output, operation)
+            _check_input(row.input)
         except GpumaskError as error:
             raise UsageError(f"{row.where}: {error}") from error
         # one spelling of each, since the hash tells by them what is done already
@@ -83,6 +89,13 @@ def _default_names(rows, operation):
         (f"{_folder(row.input)}_{stem}" if count[stem] > 1 else stem) + operation.ending
         for stem, row in zip(stems, rows, strict=True)
     ]
+
+
+def _blamed(row, rows):
+    """What stands before an error in the parameters of a row: nothing where no row of the list has any of its own."""
+    if row.parameters:
+        return f"{row.where}: "
+    return f"{row.where}, without parameters of its own: " if any(other.parameters for other in rows) else ""
 
 
 def _folder(path):
@@ -124,7 +137,7 @@ def _check_outputs(found, operation, folder):
         for path in (item.input, *(item.settings[name] for name in operation.paths if item.settings.get(name))):
             inputs.setdefault(Path(os.path.realpath(path)), path)
     for item in found:
-        for name in {item.output, *item.files}:
+        for name in dict.fromkeys((item.output, *item.files)):
             given = home / name
             if max(len(os.fsencode(part)) for part in given.parts) > LONGEST[0] or len(os.fsencode(given)) > LONGEST[1]:
                 raise UsageError(
@@ -142,21 +155,27 @@ def _check_outputs(found, operation, folder):
             if real.parent == home and real.name.partition(".")[0] in RESERVED:
                 raise UsageError(f"{item.where}: the output {name} is a file of the batch itself; give another name")
             if real in used:
-                raise UsageError(
-                    f"{item.where}: the output {name} is that of {used[real]} too; give a column `output` with names"
-                )
+                raise UsageError(_meeting(item, name, used[real]))
             if real in inputs:
                 raise UsageError(f"{item.where}: the output {name} is the input {inputs[real]}; give another folder")
-            used[real] = item.where
-    for real, where in used.items():
+            used[real] = item
+    for real, item in used.items():
         for above in real.parents:
             if above == home:
                 break
-            if used.get(above, where) != where:
+            if used.get(above, item) is not item:
                 raise UsageError(
-                    f"{where}: the output {real.relative_to(home)} lies in what is an output of {used[above]}; "
-                    "give another name"
+                    f"{item.where}: the output {real.relative_to(home)} lies in what is an output of "
+                    f"{used[above].where}; give another name"
                 )
+
+
+def _meeting(item, name, other):
+    """Why two items cannot have one output."""
+    named = "name outputs in a column `output` of a CSV list, or by a key `output` in Python"
+    if os.path.realpath(item.input) == os.path.realpath(other.input):
+        return f"{item.where}: the input {item.input} is that of {other.where} too; name it once, or {named}"
+    return f"{item.where}: the output {name} is that of {other.where} too; {named}"
 
 
 def fingerprints(found, operation):
@@ -226,8 +245,8 @@ def _each(function, found):
 
 def _make_fit(item, operation, budget, workers):
     text = (
-        f"{item.input}: a box of {units.by(item.shape)} voxels needs {item.needed / 1e9:.3g} GB, {budget / 1e9:.3g} GB "
-        "may be used"
+        f"{item.input}: a box of {units.by(item.shape)} voxels needs {units.of_bytes(item.needed)}, "
+        f"{units.of_bytes(budget)} may be used"
     )
     if (why := operation.whole_box(item.settings)) is not None:
         item.refused = f"{text}, and {why}; use a machine with more memory"

@@ -13,6 +13,7 @@ from gpumask.batching.worker import told
 from gpumask.errors import GpumaskError
 
 DEPTH = 3  # items of one worker: one read, one computed, one written
+LAST = 5.0  # s for workers to follow their nursery
 PROCESS_BYTES = 250 << 20  # of a worker that does nothing: Python, numpy, scipy, numba
 
 
@@ -46,10 +47,12 @@ class Pool:
         ``task(item)`` gives what is sent to a worker.
     sweep : callable
         ``sweep(pid, items)`` removes what a killed worker has left of its items.
+    note : callable
+        ``note(text)`` is told of a worker that died at its work.
     """
 
-    def __init__(self, devices, threads, budget, task, sweep):
-        self.devices, self.budget, self.task, self.sweep = devices, budget, task, sweep
+    def __init__(self, devices, threads, budget, task, sweep, note):
+        self.devices, self.budget, self.task, self.sweep, self.note = devices, budget, task, sweep, note
         self.nursery, self.inbox = Nursery(threads), queue.SimpleQueue()
         self.workers, self.stillborn, self.alone = [], 0, False
 
@@ -72,9 +75,13 @@ class Pool:
                 self.workers.append(self._start(device))
             yield from self._results(deque(items))
         finally:
-            for worker in self.workers:
-                self._end(worker, kill=bool(worker.items))
-            self.nursery.end()
+            try:
+                for worker in self.workers:
+                    self._end(worker, kill=bool(worker.items))
+            finally:  # also after a second interrupt
+                self.nursery.end()
+                for worker in self.workers:
+                    worker.listener.join(LAST)
 
     def _results(self, waiting):
         again, tried = deque(), set()
@@ -92,6 +99,8 @@ class Pool:
                     waiting.extendleft(reversed(lost))
                     lost = []
                 self.workers[self.workers.index(worker)] = self._start(worker.device)
+                if lost:
+                    self.note(f"a worker process died ({reason}); what it was at is done again: {len(lost)} items")
                 for item in lost:
                     if item.number in tried:
                         yield item, {"lost": f"{item.input}: the process that worked on it died twice: {reason}"}
@@ -138,7 +147,10 @@ class _Worker:
 
     def __init__(self, device, nursery, inbox):
         self.device, self.nursery, self.items, self.ready = device, nursery, {}, False
-        (tasks, sending), (listening, results) = os.pipe(), os.pipe()
+        try:
+            (tasks, sending), (listening, results) = os.pipe(), os.pipe()
+        except OSError as error:
+            raise GpumaskError(f"worker processes cannot start: {error.strerror}") from error
         try:
             self.pid = nursery.fork(device, (tasks, results))
         except BaseException:
@@ -149,7 +161,8 @@ class _Worker:
             os.close(tasks)
             os.close(results)
         self.tasks = os.fdopen(sending, "wb")
-        threading.Thread(target=self._listen, args=(inbox, listening), daemon=True).start()
+        self.listener = threading.Thread(target=self._listen, args=(inbox, listening), daemon=True)
+        self.listener.start()
 
     def _listen(self, inbox, listening):
         with os.fdopen(listening, "rb") as lines, contextlib.suppress(ValueError):  # half a line of one that was killed
@@ -173,4 +186,6 @@ class _Worker:
         with contextlib.suppress(OSError):
             self.tasks.close()
         self.items = {}
-        return told(self.nursery.reap(self.pid, kill))
+        code = self.nursery.reap(self.pid, kill)
+        self.listener.join()  # what the nursery took along may have its last files open still
+        return told(code)

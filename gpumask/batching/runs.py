@@ -9,11 +9,13 @@ import time
 from numbers import Real
 from pathlib import Path
 
+from gpumask import units
 from gpumask.batching import disks, ledger, lists, locks, operations, plans, pools, resources, shards, summary
-from gpumask.errors import UsageError, WriteFailed
+from gpumask.errors import OutOfMemory, UsageError, WriteFailed
 
 PROBED = 3  # inputs of which the disk's rate is tried
 INTERRUPTED = "interrupted"
+NEEDED = "needed_bytes"  # of a row about an item that was refused for want of memory
 TEMPORARY = re.compile(r"\.gpumask-(\d+)-[0-9a-f]+\.tmp")
 
 
@@ -68,19 +70,21 @@ def batch(
     overwrite : bool
         Also replace files that no batch of this folder has written; never an input.
     progress : callable, optional
-        Called with a dict at each event: ``plan``, then ``item`` for each item that came to an end.
+        Called with a dict at each event: ``plan``, then ``skipped`` for each item whose place another file has,
+        ``item`` for each that came to an end, and ``note`` where a process died.
     **parameters
         Of ``gpumask create`` (fields of :class:`gpumask.MaskRecipe`, ``recipe``, ``preset``, ``like``, ``mode``,
-        ``voxel_size``, ``nan_to``, ``plot``, ``core_soft`` with ``half1``, ``half2``, ``onset`` and
+        ``voxel_size``, ``nan_to``, ``plot``, ``sha256``, ``core_soft`` with ``half1``, ``half2``, ``onset`` and
         ``assume_unmasked``), ``spectrum`` (``plot`` is True) or ``fsc``, for every item that has no such parameter of
         its own.
 
     Returns
     -------
     dict
-        ``planned``, ``finished`` (done by an earlier run), ``done``, ``failed``, ``skipped``, ``left`` (not
-        begun or not brought to an end, by `limit` or a stop), ``not_done`` with the reasons, ``seconds``,
-        ``bytes_read``, ``bytes_written``, ``wall_seconds``,
+        ``planned``, ``finished`` (done by an earlier run), ``done``, ``failed`` (``failed_before`` of them by an
+        earlier run), ``skipped``, ``left`` (not begun or not brought to an end, by `limit` or a stop), ``not_done``
+        with the reasons, ``warned`` (how many of those done have warnings in their rows), ``seconds``, ``bytes_read``,
+        ``bytes_written``, ``wall_seconds``,
         ``disk_bytes_per_second`` (of a short trial, or None), ``stopped`` (why the run ended before its list, or None),
         ``notes`` and ``files``.
 
@@ -90,6 +94,8 @@ def batch(
         A list or parameters that cannot be used, outputs that meet or leave the folder; nothing was begun.
     MissingExtra
         Figures are asked for, and matplotlib is not installed, or atomic models, and gemmi is not; nothing was begun.
+    OutOfMemory
+        There is not even memory for a process; nothing was begun.
     WriteFailed
         Another run works in the folder, or it cannot be written.
     """
@@ -115,13 +121,14 @@ def batch(
             book.open(found, whole, total)
             stack.callback(book.close)
         run = _Run(operation, folder, part, found, book, dense)
+        run.ration(memory, client)
         waiting = run.choose(retry_failed, overwrite)
         left = [] if limit is None else waiting[limit:]
         waiting = waiting[: len(waiting) - len(left)]
-        run.place(waiting, device, workers, memory, client)
+        run.place(waiting, device, workers, client)
         tell({"event": "plan", "shard": part and list(part), "items": len(found), "finished": run.finished,
-              "to_do": len(waiting), "left": len(left), "skipped": len(run.skipped), **run.placed,
-              "notes": book.notes})  # fmt: skip
+              "failed_before": run.failed_before, "to_do": len(waiting), "left": len(left),
+              "skipped": len(run.skipped), **run.placed, "notes": book.notes})  # fmt: skip
         would = None
         if dry_run:
             would = run.foresee(waiting)
@@ -182,7 +189,18 @@ class _Run:
         self.operation, self.folder, self.part, self.found = operation, folder, part, found
         self.book, self.dense = book, dense
         self.finished, self.skipped, self.totals, self.stopped, self.placed = 0, [], summary.Totals(), None, {}
+        self.failed_before = 0
         self.disk, self.files = None, []
+
+    def ration(self, memory, client):
+        """Find out how much memory may be used, and how much of it one item may."""
+        if client is None:
+            self.budget, self.reserved = resources.memory() if memory is None else memory, pools.PROCESS_BYTES
+        else:
+            from gpumask.batching import dask
+
+            self.budget, self.reserved = dask.memory(client) if memory is None else memory, 0
+        self.room = None if self.budget is None else self.budget - self.reserved
 
     def choose(self, retry_failed, overwrite):
         """The items that are to be done; the others stand as they are."""
@@ -191,8 +209,9 @@ class _Run:
             state = self.book.standing(item, prints[item.number]) if item.number in prints else None
             if state == "done":
                 self.finished += 1
-            elif state == "failed" and not retry_failed:
-                self.totals.add(self.book.row(item.output))
+            elif state == "failed" and not retry_failed and not self._fits_now(self.book.row(item.output)):
+                self.failed_before += 1
+                self.totals.add(self.book.row(item.output), earlier=True)
             elif not overwrite and (there := self.book.foreign(item)):
                 self.skipped.append((item, there, state == "skipped"))
             else:
@@ -200,30 +219,35 @@ class _Run:
                 waiting.append(item)
         return waiting
 
+    def _fits_now(self, row):
+        """Whether a row is about an item that there was no memory for, and there is now."""
+        needed = row["metrics"].get(NEEDED)
+        return needed is not None and (self.room is None or needed <= self.room)
+
     def _fingerprints(self):
         """By number, of the items that have rows."""
         known = [item for item in self.found if item.output in self.book.newest]
         return dict(zip([item.number for item in known], plans.fingerprints(known, self.operation), strict=True))
 
-    def place(self, waiting, device, workers, memory, client):
+    def place(self, waiting, device, workers, client):
         """Choose processes, and how each box fits."""
         self.asked = device or "auto"
+        if waiting and self.room is not None and self.room <= 0:
+            raise OutOfMemory(
+                f"{units.of_bytes(self.budget)} of memory may be used, and a process by itself takes "
+                f"{units.of_bytes(self.reserved)}; give more"
+            )
         if client is None:
             names, reason = resources.devices(device)
-            cpus, budget = resources.cpus(), resources.memory()
+            cpus = resources.cpus()
             self.on_gpus = names != ["cpu"]
             count = len(names) if self.on_gpus else min(workers or cpus, max(len(waiting), 1))
-            reserved = pools.PROCESS_BYTES
         else:
-            from gpumask.batching import dask
-
             self.on_gpus, reason, self.threads = False, "as each worker of the cluster finds", 1
-            count, budget, reserved = sum(client.nthreads().values()), dask.memory(client), 0
+            count = sum(client.nthreads().values())
         # each process on a GPU sees that one alone
         self.device = self.asked.partition(":")[0] if self.on_gpus else "cpu" if client is None else self.asked
-        self.budget = budget if memory is None else memory
-        room = None if self.budget is None else max(self.budget - reserved, 0)
-        plans.measure(waiting, self.operation, room, count if client is None else 1)
+        plans.measure(waiting, self.operation, self.room, count if client is None else 1)
         if client is None:
             count = pools.fitting([item for item in waiting if item.refused is None], self.budget, count)
             self.devices = names[:count] if self.on_gpus else ["cpu"] * count
@@ -237,6 +261,7 @@ class _Run:
             "workers": count,
             "threads": self.threads,
             "memory_bytes": self.budget,
+            "process_bytes": self.reserved,
             "largest_box": None if largest is None or largest.shape is None else list(reversed(largest.shape)),
             "largest_bytes": 0 if largest is None else largest.needed,
             "in_slabs": sum(item.slabs is not None for item in waiting),
@@ -249,7 +274,7 @@ class _Run:
     def foresee(self, waiting):
         """The items that a run would do; rows of the others are counted, and nothing is written."""
         rows = [row for row, _ in self._skipped()]
-        rows += [self._row(item, "failed", item.refused) for item in waiting if item.refused is not None]
+        rows += [self._refused(item) for item in waiting if item.refused is not None]
         for row in rows:
             self.totals.add(row)
         return [item for item in waiting if item.refused is None]
@@ -258,7 +283,8 @@ class _Run:
         """A row for each item whose place another file has, and whether the ledger has it."""
         for item, there, known in self.skipped:
             text = (
-                f"{self.folder / there}: is there and was not written by a batch of this folder; move it or overwrite"
+                f"{self.folder / there}: is there and was not written by a batch of this folder; move it, or overwrite "
+                "it with --force"
             )
             yield self._row(item, "skipped", text), known
 
@@ -269,6 +295,7 @@ class _Run:
             if not known:
                 self.book.append(row)
             self.totals.add(row)
+            tell({"event": "skipped", "row": row})
         if crashed and self.part is None:
             sweep({self.folder, *self._places(self.found)})
         fit = []
@@ -276,13 +303,13 @@ class _Run:
             if item.refused is None:
                 fit.append(item)
             else:
-                self._end(self._row(item, "failed", item.refused))
+                self._end(self._refused(item))
         try:
             if fit:
                 self._work(fit, client)
         except KeyboardInterrupt:
             self.stopped = INTERRUPTED
-        if crashed and self.part is None:  # again: a worker of a killed run may have outlived it until now
+        if (crashed or self.stopped == INTERRUPTED) and self.part is None:  # workers of a killed run may outlive it
             sweep({self.folder, *self._places(self.found)})
         _, self.files = summary.write(self.folder, self._rows, {"stopped": self.stopped}, self.part)
         if self.stopped is None:
@@ -294,7 +321,7 @@ class _Run:
 
             results = dask.results(client, fit, self._task)
         else:
-            pool = pools.Pool(self.devices, self.threads, self.budget, self._task, self._sweep_after)
+            pool = pools.Pool(self.devices, self.threads, self.budget, self._task, self._sweep_after, self._note)
             results = pool.results(fit)
         with contextlib.closing(results):
             for item, result in results:
@@ -321,6 +348,9 @@ class _Run:
             "dense": self.dense,
         }
 
+    def _refused(self, item):
+        return {**self._row(item, "failed", item.refused), "metrics": {NEEDED: item.needed}}
+
     def _row(self, item, status, error):
         """The row of an item that was not worked on, or whose work came to nothing."""
         (digest,) = plans.fingerprints([item], self.operation)
@@ -335,6 +365,9 @@ class _Run:
 
     def _places(self, items):
         return {(self.folder / name).parent for item in items for name in item.files}
+
+    def _note(self, text):
+        self.tell({"event": "note", "text": text})
 
     def _sweep_after(self, pid, items):
         """Shards on other hosts have processes of the same number: what theirs leave behind :func:`merge` removes."""
@@ -355,6 +388,8 @@ class _Run:
             "planned": len(self.found),
             "finished": self.finished,
             **{state: totals[state] for state in ledger.STATES},
+            "failed_before": self.failed_before,
+            "warned": totals["warned"],
             "left": len(self.found) - ended,
             "not_done": self.totals.not_done,
             **{name: totals[name] for name in ("seconds", "bytes_read", "bytes_written")},
@@ -384,7 +419,8 @@ def _whole(name, value):
     if value is None:
         return None
     if not isinstance(value, Real) or not value >= 1 or value % 1 != 0:
-        raise UsageError(f"{name} must be at least 1, and whole, got {value!r}")
+        unit = " in bytes" if name == "memory" else ""
+        raise UsageError(f"{name}{unit} must be at least 1, and whole, got {value!r}")
     return int(value)
 
 

@@ -140,7 +140,10 @@ class CreateWork(Work):
             progress=None,
             carrier=self.way,
         )
-        self.making.read({"fingerprint": self.fingerprint})
+        record = {"fingerprint": self.fingerprint}
+        if self.settings.get("sha256"):
+            record["sha256"] = io.sha256(self.source)
+        self.making.read(record)
         self._check_unchanged()
         if self.making.volume is not None:
             self.way.send(self.making.volume)

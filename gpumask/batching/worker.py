@@ -82,6 +82,8 @@ def _or_end(function):
     """Run a thread; where it fails, so does the process, instead of waiting for it for ever."""
     try:
         function()
+    except BrokenPipeError:  # there is no one to be told any more
+        os._exit(1)
     except BaseException:
         traceback.print_exc()
         os._exit(1)

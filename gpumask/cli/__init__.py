@@ -42,7 +42,7 @@ def main(argv=None):
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):  # a terminal without Å, a file name that is not UTF-8
             stream.reconfigure(errors="backslashreplace")
-    sys.stdout, sys.stderr = _Told(sys.stdout), _Told(sys.stderr)
+    sys.stdout, sys.stderr = _Told(sys.stdout, BrokenPipeError), _Told(sys.stderr, OSError)
     try:
         code = _told(sys.argv[1:] if argv is None else list(argv))
         sys.stdout.flush()
@@ -88,10 +88,11 @@ def _open_closed():
 
 
 class _Told:
-    """A stream whose reader may go, as in ``gpumask inspect map.mrc | head -1``: the work goes on unheard."""
+    """A stream whose reader may go, as in ``gpumask inspect map.mrc | head -1``: after an error of the kind `gone` the
+    work goes on unheard."""
 
-    def __init__(self, stream):
-        self.stream = stream
+    def __init__(self, stream, gone):
+        self.stream, self.gone = stream, gone
 
     def __getattr__(self, name):
         return getattr(self.stream, name)
@@ -105,7 +106,7 @@ class _Told:
     def _or_nothing(self, function, *given):
         try:
             return function(*given)
-        except BrokenPipeError:
+        except self.gone:
             os.dup2(os.open(os.devnull, os.O_WRONLY), self.stream.fileno())
 
 

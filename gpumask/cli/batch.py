@@ -6,12 +6,18 @@ import json
 import signal
 import sys
 
+from gpumask import units
 from gpumask.cli import options, terminal
-from gpumask.errors import WriteFailed
+from gpumask.errors import UsageError, WriteFailed
 
 LOG_EVERY = 30.0  # s
 LISTED = 20  # reasons that are printed
-VERBS = ("create", "spectrum", "fsc")
+EXAMPLES = {
+    "create": "'maps/*.mrc' -o masks --threshold 3sigma --dilate 5px --soft-edge 12px",
+    "spectrum": "'masks/*_mask.mrc' -o spectra --do spectrum --resolution 3.5A",
+    "fsc": "halves.csv -o resolution --do fsc --asymmetric-units 4",
+}
+VERBS = tuple(EXAMPLES)
 # what a verb asks of one file, and batch itself says for all
 OWN = {"-o", "--output", "--force", "--json", "--device", "--memory"}
 ONE_FILE = {
@@ -27,10 +33,7 @@ def fill(parser, argv):
         "Do one thing to every map of a list, several at a time. Run again after a crash, or with more maps, it does "
         "what is not done yet. DIR/results.jsonl has a row for each item, DIR/summary.csv how all stand."
     )
-    parser.epilog = (
-        "Example: gpumask batch 'maps/*.mrc' -o masks --threshold 3sigma --dilate 5px --soft-edge 12px. Exit code 1: "
-        "some items failed; the reasons are listed."
-    )
+    parser.epilog = f"Example: gpumask batch {EXAMPLES[verb]}. Exit code 1: some items failed; the reasons are listed."
     add(parser, merge=True)
     group = parser.add_argument_group("progress")
     group.add_argument(
@@ -47,10 +50,13 @@ def fill(parser, argv):
 def add(parser, merge):
     """The options of a batch itself; `merge` adds those that only run here."""
     what = "text, CSV or STAR list, glob in quotes, or folder of maps"
-    parser.add_argument("list", metavar="LIST", nargs="?" if merge else None, help=what)
+    parser.add_argument("list", metavar="LIST", nargs="*", help=what)
     parser.add_argument("-o", "--output", metavar="DIR", required=True, help="folder for all outputs; made if need be")
     parser.add_argument(
-        "--do", choices=VERBS, default="create", help="what is done to each (default create); its options follow"
+        "--do",
+        choices=VERBS,
+        default="create",
+        help="what is done to each (default create); its options follow, with --help too",
     )
     group = parser.add_argument_group("which items")
     group.add_argument("--retry-failed", action="store_true", help="also do what failed before")
@@ -81,6 +87,9 @@ def share(parser, verb):
     """The options of the verb that is run on each item, but those for one file."""
     taken = _Shared(parser, f"{verb}: options", OWN | ONE_FILE[verb], {})
     importlib.import_module(f"gpumask.cli.{verb}").fill(taken)
+    if verb == "create":  # of one file it is always there
+        group = _Shared(parser, "create: provenance", set(), taken.actions)
+        group.add_argument("--sha256", action="store_true", help="keep the SHA-256 of each map too: it is read twice")
     if verb == "spectrum":  # of one file it takes the figure's name
         figures = _Shared(parser, f"{verb}: figures (extra: plot)", set(), taken.actions)
         figures.add_argument("--plot", action="store_true", help="draw each spectrum to NAME_spectrum.png")
@@ -143,22 +152,18 @@ def verb_of(argv):
 
 def run(arguments):
     from gpumask import batching
-    from gpumask.errors import UsageError
 
     if arguments.merge:
-        if arguments.list is not None:
-            raise UsageError("--merge joins what is in DIR; leave LIST out")
+        _check_merge(arguments)
         done = batching.merge(arguments.output)
         if arguments.json:
             terminal.document(done)
         else:
             _print(done, ("items", "done", "failed", "skipped", "left"), [])
         return int(done["done"] < done["items"])
-    if arguments.list is None:
-        raise UsageError("batch needs a LIST: a text, CSV or STAR file, a glob in quotes, or a folder")
     with _terminated(), _client(arguments.dask) as client, _progress(arguments) as progress:
         done = batching.batch(
-            arguments.list,
+            one_list(arguments),
             arguments.output,
             arguments.do,
             workers=arguments.workers,
@@ -180,11 +185,31 @@ def run(arguments):
     more = []
     if arguments.dry_run:
         more = [("would write", f"{item['output']} from {item['input']}") for item in done["items"]]
-    elif done["done"] or done["failed"]:
+    elif any(done["seconds"].values()):
         more = _where_the_time_went(done)
     more += [("stopped", done["stopped"])] if done["stopped"] is not None else []
     _print(done, ("planned", "finished", "done", "failed", "skipped", "left"), more)
     return code(done)
+
+
+def one_list(arguments):
+    """The LIST; none and several are refused."""
+    if not arguments.list:
+        raise UsageError("batch needs a LIST: a text, CSV or STAR file, a glob in quotes, or a folder")
+    if len(arguments.list) > 1:
+        raise UsageError(
+            f"one LIST is wanted, got {len(arguments.list)} names, from {arguments.list[0]} on: put a glob in quotes, "
+            "or write the names into a text file, one a line"
+        )
+    return arguments.list[0]
+
+
+def _check_merge(arguments):
+    """Refuse what a merge has no use for."""
+    names = ("retry_failed", "force", "limit", "dry_run", "shard", "workers", "device", "memory", "dense", "dask")
+    given = [f"--{name.replace('_', '-')}" for name in names if getattr(arguments, name)] + words(arguments)
+    if arguments.list or given:
+        raise UsageError(f"--merge joins what is in DIR; leave out {', '.join([*arguments.list, *given])}")
 
 
 def code(done):
@@ -237,8 +262,8 @@ class _Counted:
         self.ended = self.failed = self.bytes = 0
 
     def __call__(self, event):
-        if event["event"] == "plan":
-            self.plan(event)
+        if event["event"] != "item":
+            getattr(self, event["event"])(event)
             return
         self.ended += 1
         self.failed += event["row"]["status"] != "done"
@@ -255,8 +280,18 @@ class _Counted:
         )
 
     def plan(self, event):
-        for text in said(event):
-            print(text, file=sys.stderr, flush=True)
+        self.say(*said(event))
+
+    def skipped(self, event):
+        self.say(f"skipped: {reason(event['row'])}")
+
+    def note(self, event):
+        self.say(f"warning: {event['text']}")
+
+    def say(self, *lines):
+        """Print whole lines."""
+        for line in lines:
+            print(line, file=sys.stderr, flush=True)
 
     def __enter__(self):
         return self
@@ -268,10 +303,12 @@ class _Counted:
 class _Bar(_Counted):
     """One line that is written again and again; failures stand above it."""
 
+    def say(self, *lines):
+        super().say(*(f"{terminal.CLEAR}{line}" for line in lines))
+
     def item(self, event):
-        row = event["row"]
-        if row["status"] != "done":
-            print(f"{terminal.CLEAR}failed: {terminal.in_flags(row['error'])}", file=sys.stderr)
+        if event["row"]["status"] != "done":
+            self.say(f"failed: {reason(event['row'])}")
         share = self.ended / event["of"]
         print(f"{terminal.CLEAR}[{'#' * int(20 * share):<20}] {self.line(event)}", file=sys.stderr, end="", flush=True)
 
@@ -288,49 +325,75 @@ class _Lines(_Counted):
         self.told = 0.0
 
     def item(self, event):
-        row = event["row"]
-        if row["status"] != "done":
-            print(f"failed: {terminal.in_flags(row['error'])}", file=sys.stderr, flush=True)
+        if event["row"]["status"] != "done":
+            self.say(f"failed: {reason(event['row'])}")
         if event["wall_seconds"] - self.told >= LOG_EVERY or self.ended == event["of"]:
             self.told = event["wall_seconds"]
-            print(self.line(event), file=sys.stderr, flush=True)
+            self.say(self.line(event))
 
 
 class _Json(_Counted):
     """Each event as a line of JSON."""
 
-    def plan(self, event):
-        self.item(event)
-
     def item(self, event):
-        print(json.dumps(event, allow_nan=False), file=sys.stderr, flush=True)
+        self.say(json.dumps(event, allow_nan=False))
+
+    plan = skipped = note = item
+
+
+def reason(row):
+    """An item and why it is not done."""
+    return f"{row['output']}: {terminal.in_flags(row['error'])}"
+
+
+def counted(number, noun, plural="s"):
+    """``1 item``, ``2 items``."""
+    return f"{number} {noun}{plural * (number != 1)}"
 
 
 def said(plan):
     """What is told before the work begins."""
     parts = ["shard {} of {}".format(*plan["shard"])] if plan["shard"] is not None else []
-    parts.append(f"{plan['items']} items")
-    for name, text in (("finished", "done before"), ("skipped", "skipped"), ("left", "left for later")):
+    parts.append(counted(plan["items"], "item"))
+    again = "failed before (--retry-failed does them again)"
+    names = (("finished", "done before"), ("failed_before", again), ("skipped", "skipped"), ("left", "left for later"))
+    for name, text in names:
         parts += [f"{plan[name]} {text}"] if plan[name] else []
     lines = [*(f"warning: {note}" for note in plan["notes"]), ", ".join([*parts, f"{plan['to_do']} to do"])]
     if not plan["to_do"]:
         return lines
-    where = {"cpu": "processes on the CPU", "cuda": "processes, each with a GPU", "cluster": "threads of the cluster"}
-    threads = f", {plan['threads']} CPU threads each" if plan["device"] != "cluster" else ""
-    lines.append(f"{plan['workers']} {where[plan['device']]}{threads} ({plan['device_reason']})")
+    kinds = {
+        "cpu": ("process", "es", "on the CPU"),
+        "cuda": ("process", "es", "with a GPU each"),
+        "cluster": ("thread", "s", "of the cluster"),
+    }
+    noun, plural, where = kinds[plan["device"]]
+    threads = f", {counted(plan['threads'], 'CPU thread')} each" if plan["device"] != "cluster" else ""
+    lines.append(f"{counted(plan['workers'], noun, plural)} {where}{threads} ({plan['device_reason']})")
     if plan["largest_box"] is not None:
-        budget = "" if plan["memory_bytes"] is None else f", {plan['memory_bytes'] / 1e9:.3g} GB may be used"
-        slabs = f", {plan['in_slabs']} boxes in slabs" if plan["in_slabs"] else ""
-        refused = f", {len(plan['refused'])} refused" if plan["refused"] else ""
-        box = terminal.by(plan["largest_box"])
-        lines.append(f"memory: {plan['largest_bytes'] / 1e9:.3g} GB for the largest box, {box}{budget}{slabs}{refused}")
+        lines.append(_memory(plan))
     return lines
+
+
+def _memory(plan):
+    parts = [f"memory: {units.of_bytes(plan['largest_bytes'])} for the largest box, {terminal.by(plan['largest_box'])}"]
+    if plan["memory_bytes"] is not None:
+        own = units.of_bytes(plan["process_bytes"])
+        each = f" ({own} by each process itself)" if plan["process_bytes"] else ""
+        parts.append(f"{units.of_bytes(plan['memory_bytes'])} may be used{each}")
+    parts += [f"{counted(plan['in_slabs'], 'box', 'es')} in slabs"] if plan["in_slabs"] else []
+    parts += [f"{len(plan['refused'])} refused"] if plan["refused"] else []
+    return ", ".join(parts)
 
 
 def _print(done, counts, more):
     """A table: the first of the counts, of the others those that are not 0, `more`, reasons, files."""
     names = {"finished": "done before", "left": "not begun"}
     rows = [(names.get(name, name), str(done[name])) for name in counts if done[name] or name == counts[0]]
+    if done.get("failed_before"):
+        rows.append(("failed before", f"{done['failed_before']} of these; --retry-failed does them again"))
+    if done["warned"]:
+        rows.append(("warnings", f"of {counted(done['warned'], 'item')}, see summary.csv"))
     rows += more
     rows += [
         (row["status"], f"{row['output']}: {terminal.in_flags(row['error'])}") for row in done["not_done"][:LISTED]

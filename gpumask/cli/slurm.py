@@ -51,7 +51,9 @@ def run(arguments):
     if arguments.device is not None and arguments.device not in KINDS[kind]:
         raise UsageError(f"--{kind} wants --device {' or '.join(KINDS[kind])}, got {arguments.device}; leave it out")
     options.memory(arguments.memory)
-    runs.planned(arguments.list, Path(arguments.output), operations.of(arguments.do), batch.parameters(arguments))
+    runs.planned(
+        batch.one_list(arguments), Path(arguments.output), operations.of(arguments.do), batch.parameters(arguments)
+    )
     print(script(arguments, counts[0]), end="")
 
 
@@ -76,7 +78,7 @@ def script(arguments, tasks):
     ]
     device = arguments.device or ("cuda" if arguments.gpus is not None else "cpu")
     words = [
-        arguments.list,
+        batch.one_list(arguments),
         f"--output={arguments.output}",
         f"--do={arguments.do}",
         f"--device={device}",

@@ -53,10 +53,15 @@ def other_half(path):
             if one in path.name:
                 other = path.with_name(path.name.replace(one, two))
                 if not other.exists():
-                    raise InputNotFound(f"{other}: is not there, the other half of {path} by its name; give HALF2")
+                    raise InputNotFound(
+                        f"{other}: is not there, the other half of {path} by its name; name it (HALF2, in lists half2)"
+                    )
                 return other
     words = ", ".join(word for pair in HALVES for word in pair)
-    raise UsageError(f"{path}: the other half map cannot be found by this name (none of {words} in it); give HALF2")
+    raise UsageError(
+        f"{path}: the other half map cannot be found by this name (none of {words} in it); name it (HALF2, in lists "
+        "half2)"
+    )
 
 
 def grid(like, box, voxel_size):
