@@ -30,7 +30,7 @@ class Worker:
     bytes = pools._Worker.bytes
 
     def __init__(self, device, *_):
-        self.device, self.items, self.ready = device, {}, True
+        self.device, self.items, self.ready, self.pid = device, {}, True, 0
         self.listener = threading.Thread(target=int)
         self.listener.start()
 
@@ -38,6 +38,7 @@ class Worker:
         self.items[item.number] = item
 
     def end(self, _):
+        self.items = {}
         return "ended"
 
 
@@ -118,10 +119,31 @@ def test_what_is_tried_again_has_nothing_beside_it(monkeypatch):
     made.workers[0].items.clear()
     made._hand_out(waiting, again)
     made._hand_out(waiting, again)
-    assert under_way(made) == [[3], []]
-    made.workers[0].items.clear()
+    assert under_way(made) == [[], [3]]
+    made.workers[1].items.clear()
     made._hand_out(waiting, again)
     assert under_way(made) == [[1], [2]]
+
+
+def test_what_is_tried_again_goes_to_no_worker_that_died_with_the_first(monkeypatch):
+    """An idle worker that went with its nursery too is not heard of yet: an item sent to it would be lost twice."""
+    from collections import deque
+
+    made = pool(monkeypatch, 2, None)
+    idle, busy = made.workers
+    (item,) = items(1)
+    busy.items[item.number] = item
+
+    class Fresh(Worker):
+        def send(self, item, _):
+            super().send(item, _)
+            made.inbox.put((self, [item.number, {"out_of_memory": False}]))
+
+    monkeypatch.setattr(made, "_start", Fresh)
+    made.sweep = made.note = lambda *_: None
+    for worker in (busy, idle):
+        made.inbox.put((worker, None))
+    assert list(made._results(deque())) == [(item, {"out_of_memory": False})]
 
 
 def test_a_process_for_each_gpu_that_is_shown(monkeypatch):

@@ -98,7 +98,8 @@ class Pool:
                         raise GpumaskError(f"worker processes cannot start: {reason}")
                     waiting.extendleft(reversed(lost))
                     lost = []
-                self.workers[self.workers.index(worker)] = self._start(worker.device)
+                self.workers.remove(worker)
+                self.workers.append(self._start(worker.device))
                 if lost:
                     self.note(f"a worker process died ({reason}); what it was at is done again: {len(lost)} items")
                 for item in lost:
@@ -123,7 +124,7 @@ class Pool:
         """Give items to workers, in order, while they fit; one that is tried again has the machine for itself."""
         if again:
             if not self._under_way():
-                self.workers[0].send(again.popleft(), self.task)
+                self.workers[-1].send(again.popleft(), self.task)  # the newest: others may be dead too, unheard of yet
                 self.alone = True
             return
         if self.alone and self._under_way():

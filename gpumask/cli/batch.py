@@ -49,7 +49,7 @@ def fill(parser, argv):
 
 def add(parser, merge):
     """The options of a batch itself; `merge` adds those that only run here."""
-    what = "text, CSV or STAR list, glob in quotes, or folder of maps"
+    what = "text, CSV, TSV or STAR list, glob in quotes, or folder of maps"
     parser.add_argument("list", metavar="LIST", nargs="*", help=what)
     parser.add_argument("-o", "--output", metavar="DIR", required=True, help="folder for all outputs; made if need be")
     parser.add_argument(
@@ -195,7 +195,7 @@ def run(arguments):
 def one_list(arguments):
     """The LIST; none and several are refused."""
     if not arguments.list:
-        raise UsageError("batch needs a LIST: a text, CSV or STAR file, a glob in quotes, or a folder")
+        raise UsageError("batch needs a LIST: a text, CSV, TSV or STAR file, a glob in quotes, or a folder")
     if len(arguments.list) > 1:
         raise UsageError(
             f"one LIST is wanted, got {len(arguments.list)} names, from {arguments.list[0]} on: put a glob in quotes, "
