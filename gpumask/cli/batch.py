@@ -56,7 +56,7 @@ def add(parser, merge):
         "--do",
         choices=VERBS,
         default="create",
-        help="what is done to each (default create); its options follow, with --help too",
+        help="what is done to each (default create); --do fsc --help shows the options of fsc",
     )
     group = parser.add_argument_group("which items")
     group.add_argument("--retry-failed", action="store_true", help="also do what failed before")
