@@ -58,8 +58,11 @@ def in_slabs(monkeypatch):
     return run
 
 
-@pytest.mark.parametrize("planes", [1, 7, 20, 61])
-@pytest.mark.parametrize("voxel_size", [1.3, (1.1, 1.4, 2.0), (2.0, 1.4, 1.1)])
+CUBES, FLAT, TALL = 1.3, (1.1, 1.4, 2.0), (2.0, 1.4, 1.1)
+DEPTHS = [(CUBES, 1), (CUBES, 7), (CUBES, 20), (CUBES, 61), (FLAT, 7), (FLAT, 61), (TALL, 1), (TALL, 20)]
+
+
+@pytest.mark.parametrize(("voxel_size", "planes"), DEPTHS)
 @pytest.mark.parametrize("name", RECIPES)
 def test_the_same_bytes_as_in_memory(in_slabs, name, voxel_size, planes):
     volume = gm.Volume(noise(), voxel_size)
