@@ -202,7 +202,11 @@ def first_call_seconds(device):
         base = place_array(numpy.ones((2, 2, 2), bool), device)
         costs = (numpy.arange(2, dtype=numpy.uint16),) * 3
         table = place_array(numpy.ones(3, numpy.float32), device)
-        of(base).soft_mask(base, costs, numpy.uint16(2), table)
+        bodies = of(base)
+        soft = bodies.soft_mask(base, costs, numpy.uint16(2), table)
+        bodies.survey(soft)
+        bodies.edge_sums(soft, (1.0, 1.0, 1.0), 0, 2)
+        bodies.component_count(base)
         synchronize(base)
     return time.perf_counter() - start
 
