@@ -186,6 +186,19 @@ pipeline.make = poisoned
 """
 
 
+def poisoned(folder, monkeypatch, act):
+    """Paths of six maps, at the third of which a worker does `act`."""
+    paths = maps(folder / "maps", 6)
+    poison = block()
+    poison[0, 0, 0] = 7
+    gm.write(paths[2], gm.Volume(poison, 1.5), overwrite=True)
+    hooks = folder / "hooks"
+    hooks.mkdir()
+    (hooks / "sitecustomize.py").write_text(POISON.format(paths=[str(Path(gm.__file__).parents[1])], act=act))
+    monkeypatch.setenv("PYTHONPATH", f"{hooks}{os.pathsep}{ENVIRONMENT['PYTHONPATH']}")
+    return paths
+
+
 @pytest.mark.parametrize("act, said", [
     ("os.kill(os.getpid(), 9)", "died twice: killed by signal 9"),
     ("os._exit(3)", "died twice: exit code 3"),
@@ -193,19 +206,12 @@ pipeline.make = poisoned
     ("raise ZeroDivisionError('a bug')", "ZeroDivisionError: a bug"),
 ])  # fmt: skip
 def test_an_item_that_ends_its_worker_is_a_failed_row(tmp_path, monkeypatch, act, said):
-    paths = maps(tmp_path / "maps", 6)
-    poison = block()
-    poison[0, 0, 0] = 7
-    gm.write(paths[2], gm.Volume(poison, 1.5), overwrite=True)
-    hooks = tmp_path / "hooks"
-    hooks.mkdir()
-    (hooks / "sitecustomize.py").write_text(POISON.format(paths=[str(Path(gm.__file__).parents[1])], act=act))
+    paths = poisoned(tmp_path, monkeypatch, act)
     if "Memory" in act:  # slabs, to which a lack of memory leads, are short of it as well
-        with (hooks / "sitecustomize.py").open("a") as stream:
+        with (tmp_path / "hooks" / "sitecustomize.py").open("a") as stream:
             stream.write(
                 "from gpumask import slabs\ndef none(*_): raise MemoryError('no memory left')\nslabs.make = none\n"
             )
-    monkeypatch.setenv("PYTHONPATH", f"{hooks}{os.pathsep}{ENVIRONMENT['PYTHONPATH']}")
     done = gm.batch(paths, tmp_path / "out", **MASK)
     assert (done["done"], done["failed"]) == (5, 1)
     assert said in done["not_done"][0]["error"]
@@ -214,15 +220,7 @@ def test_an_item_that_ends_its_worker_is_a_failed_row(tmp_path, monkeypatch, act
 
 
 def test_how_a_worker_ended_is_told_where_the_caller_ignores_its_children(tmp_path, monkeypatch):
-    paths = maps(tmp_path / "maps", 6)
-    poison = block()
-    poison[0, 0, 0] = 7
-    gm.write(paths[2], gm.Volume(poison, 1.5), overwrite=True)
-    hooks = tmp_path / "hooks"
-    hooks.mkdir()
-    act = "os.kill(os.getpid(), 9)"
-    (hooks / "sitecustomize.py").write_text(POISON.format(paths=[str(Path(gm.__file__).parents[1])], act=act))
-    monkeypatch.setenv("PYTHONPATH", f"{hooks}{os.pathsep}{ENVIRONMENT['PYTHONPATH']}")
+    paths = poisoned(tmp_path, monkeypatch, "os.kill(os.getpid(), 9)")
     before = signal.signal(signal.SIGCHLD, signal.SIG_IGN)
     try:
         done = gm.batch(paths, tmp_path / "out", **MASK)
